@@ -1,0 +1,51 @@
+"""The broker core: messages, the log, subscriptions and sessions.
+
+With no server and no third-party import.
+"""
+
+from extra.pubsub.broker import Broker, BrokerLimits, Page
+from extra.pubsub.clock import Clock, SystemClock
+from extra.pubsub.engine import Delivery, Engine
+from extra.pubsub.log import Log, Slice
+from extra.pubsub.memory import MemoryEngine
+from extra.pubsub.message import FORMS_LIMIT, FrameCache, Gap, Message, Receipt, WireForm, compose
+from extra.pubsub.messages import Messages
+from extra.pubsub.outbox import Outbox
+from extra.pubsub.position import Position, Since, format_cursor, parse_cursor, parse_since
+from extra.pubsub.retained import RetainedMessages
+from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
+from extra.pubsub.session import Consumer, Replay, Session
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "FORMS_LIMIT",
+    "Broker",
+    "BrokerLimits",
+    "Clock",
+    "Consumer",
+    "Delivery",
+    "Engine",
+    "FrameCache",
+    "Gap",
+    "Log",
+    "MemoryEngine",
+    "Message",
+    "Messages",
+    "Outbox",
+    "Page",
+    "Policy",
+    "PolicyTable",
+    "Position",
+    "Receipt",
+    "Replay",
+    "RetainedMessages",
+    "Session",
+    "Since",
+    "Slice",
+    "SystemClock",
+    "WireForm",
+    "compose",
+    "format_cursor",
+    "parse_cursor",
+    "parse_since",
+]

@@ -1,0 +1,596 @@
+"""The broker core: publishing, delivery, subscribing and catching up.
+
+In-process it is all there is to a broker.
+
+    publish(message) -> engine.append -> (epoch, offset) -> deliver(message) -> match -> outboxes
+
+What is published here and what arrives from another node goes through the same `deliver`, so that order is
+offset order. `deliver` never awaits: it appends to outboxes and wakes their consumers, which do the input and
+output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
+
+from extra.errors import BrokerClosed, InvalidCommand, InvalidCursor, InvalidTopic, LimitExceeded
+from extra.pubsub.clock import Clock, SystemClock
+from extra.pubsub.engine import Delivery, Engine
+from extra.pubsub.memory import MemoryEngine
+from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
+from extra.pubsub.messages import Messages
+from extra.pubsub.outbox import OVERFLOW_POLICIES
+from extra.pubsub.position import Since, format_cursor, parse_since
+from extra.pubsub.session import CLOSED, HELD, LIVE, Consumer, Replay, Session
+from extra.topics import FilterTree, check_filter, check_topic
+
+__all__ = ["Broker", "BrokerLimits", "Page"]
+
+PAGE_LIMIT: Final = 1000
+"""So many messages are read from the log at once while a session catches up."""
+KEY_LIMIT_BYTES: Final = 255
+
+
+@final
+@mypyc_attr(native_class=True)
+@dataclass
+class BrokerLimits:
+    """What one broker bears. The names are those of the settings in section `broker`."""
+
+    max_payload_bytes: int = 1024 * 1024
+    max_topic_bytes: int = 65_535
+    max_topic_levels: int = 128
+    outbox_limit_bytes: int = 1024 * 1024
+    subscriptions_limit: int = 1000
+    match_cache_topics: int = 4096
+    idempotency_limit_keys: int = 10_000
+    idempotency_window_s: float = 120.0
+
+
+@final
+@mypyc_attr(native_class=True)
+@dataclass
+class Page:
+    """A piece of history.
+
+    `cursor` is where to go on; `complete` says that nothing is missing; `more`, that there is more.
+
+    When it is not complete, messages up to `lost_until` are missing and `resume` is where to read all that is
+    left; an epoch that is gone has `lost_until` 0.
+    """
+
+    messages: list[Message]
+    cursor: str
+    complete: bool
+    more: bool
+    resume: str = ""
+    lost_until: int = 0
+
+
+@final
+@mypyc_attr(native_class=True)
+class Broker(Delivery):
+    """Topics, messages and those who want them, in this process.
+
+        async with Broker() as broker:
+            async with broker.subscribe("site/+/temp", since="start") as messages:
+                await broker.publish("site/a/temp", {"celsius": 21})
+                async for message in messages: ...
+
+    One event loop; nothing here is thread-safe.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        limits: BrokerLimits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.limits = limits if limits is not None else BrokerLimits()
+        self.clock: Clock = clock if clock is not None else SystemClock()
+        self.engine: Engine = engine if engine is not None else MemoryEngine(clock=self.clock)
+        self.tree: FilterTree[Session] = FilterTree(cache_limit=self.limits.match_cache_topics)
+        self.sessions: dict[str, Session] = {}
+        self.receipts: OrderedDict[str, tuple[float, Receipt]] = OrderedDict()
+        self.delivered = 0
+        self.is_open = False
+        self.session_number = 0
+        self.published_total = 0
+        self.published_bytes_total = 0
+        self.deliveries_total = 0
+        self.dropped_total = 0
+        self.overflows_total = 0
+        self.gaps_total = 0
+        self.replayed_total = 0
+
+    # Life
+
+    async def start(self) -> None:
+        """Start the engine. `async with` does it."""
+        await self.engine.start(self)
+        self.delivered = self.engine.head()
+        self.is_open = True
+
+    async def close(self) -> None:
+        """End all sessions, and with them the iterations in process, and close the engine. Idempotent."""
+        self.is_open = False
+        for session in list(self.sessions.values()):
+            self.close_session(session)
+            session.consumer.closed()
+        await self.engine.close()
+
+    async def __aenter__(self) -> Broker:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def epoch(self) -> str:
+        """Return the name of the log's present life."""
+        return self.engine.epoch()
+
+    def cursor(self) -> str:
+        """Return the cursor of now: resuming from it brings what is published from here on."""
+        return format_cursor(self.engine.epoch(), self.delivered)
+
+    def sweep(self) -> None:
+        """Give back what has become too old. To be called every second; bounded work."""
+        self.engine.sweep()
+        horizon = self.clock.now() - self.limits.idempotency_window_s
+        while self.receipts:
+            key, (made_at, _) = next(iter(self.receipts.items()))
+            if made_at > horizon:
+                break
+            del self.receipts[key]
+
+    # Publishing
+
+    async def publish(
+        self,
+        topic: str,
+        data: object,
+        *,
+        retain: bool = False,
+        ttl: float | None = None,
+        key: str | None = None,
+        content_type: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Receipt:
+        """Publish a value: bytes as they are, a string as text, anything else as JSON.
+
+        Never waits for subscribers. `ttl` is in seconds; with a `key` that was used on this topic within
+        `idempotency_window_s`, nothing is published and the first receipt is returned.
+
+        Raises:
+            InvalidTopic: not a topic, or one that starts with `$`.
+            InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
+            LimitExceeded: the payload, the topic, the key or what is retained is more than a limit.
+            EngineUnavailable: the log cannot be written just now.
+            BrokerClosed: the broker is not open.
+        """
+        message = compose(
+            topic,
+            data,
+            retain=retain,
+            expires_at=self.expiry(ttl),
+            content_type=content_type,
+            headers=headers,
+        )
+        return await self.publish_message(message, key)
+
+    def expiry(self, ttl: float | None) -> float:
+        """Return when a message with this time to live expires, in Unix seconds; 0.0 without one."""
+        if ttl is None:
+            return 0.0
+        if not 0 < ttl < 1e10:
+            raise InvalidCommand(f"ttl {ttl!r}: a number of seconds above 0")
+        return self.clock.time() + ttl
+
+    async def publish_message(self, message: Message, key: str | None = None) -> Receipt:
+        """Publish a message that `compose` or an endpoint has made. Raises as `publish` does."""
+        if not self.is_open:
+            raise BrokerClosed("the broker is not open")
+        topic = message.topic
+        limits = self.limits
+        check_topic(topic, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
+        if topic.startswith("$"):
+            raise InvalidTopic(f"topic {topic[:80]!r}: topics that start with '$' are the broker's own")
+        if len(message.payload) > limits.max_payload_bytes:
+            raise LimitExceeded(
+                f"a payload of {len(message.payload)} bytes is more than {limits.max_payload_bytes}"
+                " (broker.max_payload_bytes)"
+            )
+        if key is not None:
+            receipt = self._receipt_of(topic, key)
+            if receipt is not None:
+                return receipt
+        subscribers = await self.engine.append(message)
+        self.published_total += 1
+        self.published_bytes_total += len(message.payload)
+        receipt = Receipt(topic, message.offset, message.cursor, subscribers)
+        if key is not None:
+            self._remember(topic, key, receipt)
+        return receipt
+
+    async def clear(self, topic: str) -> bool:
+        """Let go of what a topic retains; return whether there was anything. Raises InvalidTopic."""
+        check_topic(topic, max_bytes=self.limits.max_topic_bytes, max_levels=self.limits.max_topic_levels)
+        return await self.engine.clear(topic)
+
+    def deliver(self, message: Message) -> int:
+        """Hand a message that has its place in the log to every session that matches, once each.
+
+        Cost: the match, and one append per session.
+        """
+        offset = message.offset
+        self.delivered = offset
+        reached = 0
+        for session in self.tree.match(message.topic):
+            if session.last_offset != offset:
+                reached += 1
+                if not session.receive(message):
+                    self.overflows_total += 1
+                    session.consumer.overflowed()
+        self.deliveries_total += reached
+        return reached
+
+    # Reading and subscribing in process
+
+    def subscribe(
+        self,
+        *filters: str,
+        since: str = "now",
+        overflow: str = "disconnect",
+        retained: bool | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> Messages:
+        """Return the messages that any of `filters` matches, as an async context manager and iterator.
+
+        `since` is a cursor, "start", "now" or "last:N"; `retained` (default: with "now") brings the retained
+        messages first. A subscriber that does not keep up goes back to the log under `overflow="disconnect"`,
+        and loses what the log no longer has; "drop-oldest" and "latest" drop from its outbox. Either way
+        `on_gap` is called in order; see `Messages` for what happens without one.
+
+        Raises, on entering:
+            InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
+        """
+        return Messages(self, list(filters), since, overflow, retained, on_gap)
+
+    async def history(
+        self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
+    ) -> Page:
+        """Read what the log has after `since`, at most `limit` messages; retained ones, if asked for.
+
+        Come first.
+
+        Raises:
+            InvalidFilter, InvalidCursor, LimitExceeded, BrokerClosed.
+        """
+        self._check_filters(None, list(filters))
+        return await self.read(list(filters), parse_since(since), limit, retained)
+
+    async def read(self, filters: list[str], since: Since, limit: int, retained: bool | None = None) -> Page:
+        """Read a page: what `history` does, for filters that have been checked."""
+        if not self.is_open:
+            raise BrokerClosed("the broker is not open")
+        epoch = self.engine.epoch()
+        until = self.delivered
+        messages: list[Message] = []
+        if retained if retained is not None else since.kind == "now":
+            messages = await self.engine.retained(filters)
+        is_same_epoch, after, known = await self._start(filters, since)
+        position = after
+        lost_until = 0
+        found = 0
+        more = False
+        while position < until:
+            piece = await self.engine.read(filters, position, until, limit + 1 - found)
+            if known < 0:
+                known = piece.evicted_until
+            lost_until = max(lost_until, piece.evicted_until)
+            messages.extend(piece.messages)
+            found += len(piece.messages)
+            position = piece.position
+            if found > limit:
+                messages.pop()
+                position = messages[-1].offset
+                more = True
+                break
+            if position < until:
+                await asyncio.sleep(0)  # one read is bounded work; many in a row are not
+        known = max(known, after)
+        complete = is_same_epoch and lost_until <= known
+        resume = "" if complete else format_cursor(epoch, after, max(lost_until, known))
+        return Page(
+            messages,
+            format_cursor(epoch, position, max(lost_until, known)),
+            complete,
+            more,
+            resume,
+            lost_until,
+        )
+
+    # Sessions
+
+    def open_session(
+        self, consumer: Consumer, form: WireForm | None = None, *, overflow: str = "disconnect"
+    ) -> Session:
+        """Make a session without filters. Raises InvalidCommand when `overflow` is unknown, BrokerClosed."""
+        if not self.is_open:
+            raise BrokerClosed("the broker is not open")
+        self.session_number += 1
+        session = Session(
+            f"{self.engine.epoch()}-s{self.session_number}",
+            consumer,
+            form,
+            self.limits.outbox_limit_bytes,
+            parse_overflow(overflow),
+        )
+        self.sessions[session.id] = session
+        return session
+
+    def close_session(self, session: Session) -> None:
+        """Take a session out, whatever it is doing. Idempotent."""
+        if session.state == CLOSED:
+            return
+        for topic_filter in session.filters:
+            self.tree.remove(topic_filter, session)
+        session.filters.clear()
+        self.dropped_total += session.outbox.dropped
+        del self.sessions[session.id]
+        session.close()
+
+    async def add_filters(
+        self,
+        session: Session,
+        filters: list[str],
+        since: Since,
+        *,
+        retained: bool | None = None,
+        replay_all: bool = False,
+    ) -> Replay:
+        """Subscribe a session to filters. Unless there is nothing to catch up with, it is held afterwards:
+        `advance` it until it is live.
+
+        With `replay_all` false, a message that an earlier filter of the session has brought is not replayed.
+        One call at a time: the session is live when it begins. The returned `Replay` counts, and knows
+        whether it was complete.
+
+        Raises:
+            InvalidFilter, InvalidCursor, LimitExceeded, EngineUnavailable: nothing has changed then.
+        """
+        assert session.state == LIVE, "a session catches up with one subscription at a time"
+        self._check_filters(session, filters)
+        had_filters = dict(session.filters) if session.filters else None
+        stood = self.delivered
+        session.hold(stood, stood)  # register first: from here on what is published is held back
+        for topic_filter in filters:
+            if topic_filter not in session.filters:
+                session.filters[topic_filter] = stood
+                self.tree.add(topic_filter, session)
+        try:
+            kept: list[Message] = []
+            if retained if retained is not None else since.kind == "now":
+                kept = await self.engine.retained(filters)
+            is_same_epoch, after, known = await self._start(filters, since)
+        except BaseException:
+            self._take_back(session, filters, had_filters)
+            raise
+        for topic_filter in filters:
+            session.filters[topic_filter] = min(session.filters[topic_filter], after)
+        replay = Replay(filters, after, known, None if replay_all else had_filters, kept)
+        if not is_same_epoch:
+            replay.complete = False
+            self._put_gap(session, Gap(None, 0, "epoch", filter=filters[0] if len(filters) == 1 else None))
+        session.replay = replay
+        if not kept and after >= stood and session.pending_from == stood and session.pending is None:
+            session.replay = None
+            session.merge()
+        return replay
+
+    def remove_filter(self, session: Session, topic_filter: str) -> bool:
+        """Unsubscribe a live session from a filter; return whether it was subscribed."""
+        if topic_filter not in session.filters:
+            return False
+        del session.filters[topic_filter]
+        self.tree.remove(topic_filter, session)
+        return True
+
+    async def advance(self, session: Session) -> None:
+        """Take one step of catching up: put at most a page into the outbox, or go live.
+
+        The session is held, and has room.
+
+        Raises:
+            EngineUnavailable: the log cannot be read just now; the session is as it was.
+        """
+        replay = session.replay
+        if replay is not None and replay.retained:
+            self._put_retained(session, replay)
+        elif replay is not None and replay.after < session.position:
+            piece = await self.engine.read(
+                replay.filters, replay.after, session.position, PAGE_LIMIT, session.outbox.limit_bytes // 4
+            )
+            if session.state != HELD:
+                return
+            if replay.known < 0:
+                replay.known = piece.evicted_until
+            if piece.evicted_until > max(replay.known, replay.after):
+                replay.complete = False
+                only = replay.filters[0] if len(replay.filters) == 1 else None
+                self._put_gap(session, Gap(replay.after, piece.evicted_until, "evicted", filter=only))
+                replay.known = piece.evicted_until
+            for message in piece.messages:
+                if not replay.is_covered(message):
+                    session.put(message)
+                    replay.count += 1
+            self.replayed_total += len(piece.messages)
+            replay.after = piece.position
+            if piece.position < session.position:
+                await asyncio.sleep(0)  # a step is bounded work; many in a row are not
+        elif session.position < session.pending_from:
+            piece = await self.engine.read(
+                list(session.filters),
+                session.position,
+                session.pending_from,
+                PAGE_LIMIT,
+                session.outbox.limit_bytes // 4,
+            )
+            if session.state != HELD:
+                return
+            if piece.evicted_until > max(session.known, session.position):
+                self._put_gap(session, Gap(session.position, piece.evicted_until, "evicted"))
+                session.known = piece.evicted_until
+                if replay is not None:
+                    replay.complete = False
+            for message in piece.messages:
+                session.put(message)
+            self.replayed_total += len(piece.messages)
+            session.position = piece.position
+            if piece.position < session.pending_from:
+                await asyncio.sleep(0)
+        else:
+            session.replay = None
+            session.merge()
+
+    async def catch_up(self, session: Session) -> None:
+        """Advance a session until it is live, waiting for room in its outbox.
+
+        Raises ChannelClosed when it is closed.
+        """
+        while session.state != LIVE:
+            await session.wait_for_room()
+            await self.advance(session)
+
+    def resume_cursor(self, session: Session) -> str:
+        """Return the cursor from which another connection misses nothing that this session was not given."""
+        return format_cursor(self.engine.epoch(), session.resume_offset(self.delivered))
+
+    def figures(self) -> dict[str, int]:
+        """Return counts for metrics, by name: those of the engine, and the broker's own.
+
+        Cost: one step per session.
+        """
+        tree = self.tree.statistics()
+        dropped = self.dropped_total
+        for session in self.sessions.values():
+            dropped += session.outbox.dropped
+        figures = {
+            "sessions": len(self.sessions),
+            "subscriptions": tree.items,
+            "filters": tree.filters,
+            "match_cache_topics": tree.cache_size,
+            "match_cache_hits": tree.hits,
+            "match_cache_misses": tree.misses,
+            "idempotency_keys": len(self.receipts),
+            "published": self.published_total,
+            "published_bytes": self.published_bytes_total,
+            "deliveries": self.deliveries_total,
+            "replayed": self.replayed_total,
+            "dropped": dropped,
+            "overflows": self.overflows_total,
+            "gaps": self.gaps_total,
+        }
+        figures.update(self.engine.figures())
+        return figures
+
+    # Private
+
+    def _check_filters(self, session: Session | None, filters: list[str]) -> None:
+        if not filters:
+            raise InvalidCommand("at least one topic filter is needed")
+        limits = self.limits
+        for topic_filter in filters:
+            check_filter(topic_filter, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
+        held = len(session.filters) if session is not None else 0
+        if held + len(filters) > limits.subscriptions_limit:
+            new = [each for each in filters if session is None or each not in session.filters]
+            if held + len(new) > limits.subscriptions_limit:
+                raise LimitExceeded(
+                    f"{held + len(new)} topic filters are more than {limits.subscriptions_limit}"
+                    " (broker.subscriptions_limit)"
+                )
+
+    async def _start(self, filters: list[str], since: Since) -> tuple[bool, int, int]:
+        """Return where `since` begins: whether the epoch is the same, after which offset.
+
+        And up to which loss is known.
+
+        Known is -1 when what is gone already is no loss: nobody has been promised it.
+        """
+        if since.kind == "now":
+            return True, self.delivered, -1
+        if since.kind == "start":
+            return True, 0, -1
+        if since.kind == "last":
+            return True, await self.engine.before_last(filters, since.count), -1
+        position = since.position
+        assert position is not None
+        if position.epoch != self.engine.epoch():
+            return False, 0, 0
+        if position.offset > self.delivered or position.known > self.delivered:
+            raise InvalidCursor(
+                f"cursor {format_cursor(position.epoch, position.offset, position.known)!r}"
+                f" is ahead of the log, which is at {self.delivered}"
+            )
+        return True, position.offset, position.known
+
+    def _put_retained(self, session: Session, replay: Replay) -> None:
+        put = 0
+        for message in replay.retained:
+            if put > 0 and not session.has_room():
+                break
+            put += 1
+            if not replay.is_covered(message):
+                session.put(message)
+                replay.count += 1
+        replay.retained = replay.retained[put:]
+
+    def _put_gap(self, session: Session, gap: Gap) -> None:
+        self.gaps_total += 1
+        session.put_gap(gap)
+
+    def _take_back(self, session: Session, filters: list[str], had_filters: dict[str, int] | None) -> None:
+        """Undo the registration of filters whose subscription failed."""
+        if session.state == CLOSED:
+            return
+        for topic_filter in filters:
+            if had_filters is None or topic_filter not in had_filters:
+                self.remove_filter(session, topic_filter)
+        if not session.filters:
+            session.pending = None
+            session.position = session.pending_from
+        if session.position == session.pending_from:
+            session.merge()
+
+    def _receipt_of(self, topic: str, key: str) -> Receipt | None:
+        if not 0 < len(key.encode(errors="replace")) <= KEY_LIMIT_BYTES:
+            raise LimitExceeded(f"an idempotency key has 1 to {KEY_LIMIT_BYTES} bytes")
+        remembered = self.receipts.get(f"{topic}\0{key}")
+        if remembered is None or remembered[0] <= self.clock.now() - self.limits.idempotency_window_s:
+            return None
+        return remembered[1]
+
+    def _remember(self, topic: str, key: str, receipt: Receipt) -> None:
+        while len(self.receipts) >= self.limits.idempotency_limit_keys and self.receipts:
+            self.receipts.popitem(last=False)
+        self.receipts[f"{topic}\0{key}"] = (self.clock.now(), receipt)
+
+
+def parse_overflow(name: str) -> int:
+    """Return the overflow policy of this name. Raises InvalidCommand."""
+    policy = OVERFLOW_POLICIES.get(name)
+    if policy is None:
+        raise InvalidCommand(f"overflow {name[:80]!r}: one of {', '.join(OVERFLOW_POLICIES)}")
+    return policy

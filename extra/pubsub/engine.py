@@ -1,0 +1,86 @@
+"""The engine seam: what keeps the log, and carries messages between nodes.
+
+An engine gives every message its offset and hands it to the node's `Delivery` in offset order, whether it was
+published here or came from another node. The broker core never touches a log but through this.
+"""
+
+from abc import ABC, abstractmethod
+
+from mypy_extensions import mypyc_attr
+
+from extra.pubsub.log import Slice
+from extra.pubsub.message import Message
+
+__all__ = ["Delivery", "Engine"]
+
+
+@mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
+class Delivery(ABC):
+    """Who gets the messages of an engine: the broker core."""
+
+    @abstractmethod
+    def deliver(self, message: Message) -> int:
+        """Take a message that has its place in the log; return to how many subscribers it went.
+
+        Called once per message, in offset order. Never awaits.
+        """
+
+
+@mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
+class Engine(ABC):
+    """Keeps the log and the retained messages.
+
+    Every method may raise EngineUnavailable; then nothing has been changed, or, of `append`, it is not known.
+    """
+
+    @abstractmethod
+    async def start(self, delivery: Delivery) -> None:
+        """Open what the engine needs. From here on `delivery` gets every new message."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything. Idempotent."""
+
+    @abstractmethod
+    def epoch(self) -> str:
+        """Return the name of the log's present life."""
+
+    @abstractmethod
+    def head(self) -> int:
+        """Return the offset of the newest message that has been delivered here."""
+
+    @abstractmethod
+    async def append(self, message: Message) -> int:
+        """Place a message at the end of the log, and retain it if it says so.
+
+        Returns to how many local subscribers it went, as far as that is known on return.
+
+        Raises:
+            LimitExceeded: it is to be retained and there is no room. It is not in the log then.
+        """
+
+    @abstractmethod
+    async def read(
+        self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
+    ) -> Slice:
+        """Read what matches any of `filters`, above offset `after` and up to `until`: see `Log.read`."""
+
+    @abstractmethod
+    async def before_last(self, filters: list[str], count: int) -> int:
+        """Return the offset after which the last `count` matching messages lie."""
+
+    @abstractmethod
+    async def retained(self, filters: list[str]) -> list[Message]:
+        """Return what is retained on matching topics, in offset order."""
+
+    @abstractmethod
+    async def clear(self, topic: str) -> bool:
+        """Let go of what a topic retains; return whether there was anything."""
+
+    @abstractmethod
+    def sweep(self) -> None:
+        """Give back what has become too old. Called every second; bounded work."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, int]:
+        """Return counts for metrics, by name; sizes are in bytes."""

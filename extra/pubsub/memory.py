@@ -1,0 +1,96 @@
+"""The default engine: the log in this process's memory.
+
+It never suspends, so publishing is one synchronous stretch.
+"""
+
+import os
+from typing import final
+
+from mypy_extensions import mypyc_attr
+
+from extra.pubsub.clock import Clock, SystemClock
+from extra.pubsub.engine import Delivery, Engine
+from extra.pubsub.log import Log, Slice
+from extra.pubsub.message import Message
+from extra.pubsub.retained import RetainedMessages
+from extra.pubsub.retention import PolicyTable
+
+__all__ = ["MemoryEngine"]
+
+
+@final
+@mypyc_attr(native_class=True)
+class MemoryEngine(Engine):
+    """A `Log` and `RetainedMessages` behind the engine seam. Both are gone with the process: a new epoch."""
+
+    def __init__(
+        self,
+        policies: PolicyTable | None = None,
+        *,
+        clock: Clock | None = None,
+        epoch: str | None = None,
+        total_limit_bytes: int = 256 * 1024 * 1024,
+        topics_limit: int = 1_000_000,
+        retained_limit_messages: int = 100_000,
+        retained_limit_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self.clock: Clock = clock if clock is not None else SystemClock()
+        self.log = Log(
+            epoch if epoch is not None else os.urandom(4).hex(),
+            policies,
+            total_limit_bytes=total_limit_bytes,
+            topics_limit=topics_limit,
+        )
+        self.kept = RetainedMessages(limit_messages=retained_limit_messages, limit_bytes=retained_limit_bytes)
+        self.delivery: Delivery | None = None
+
+    async def start(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+
+    async def close(self) -> None:
+        self.delivery = None
+
+    def epoch(self) -> str:
+        return self.log.epoch
+
+    def head(self) -> int:
+        return self.log.head
+
+    async def append(self, message: Message) -> int:
+        assert self.delivery is not None, "the engine has been started"
+        if message.retained:
+            self.kept.check_room(message)
+        self.log.append(message, self.clock.now(), self.clock.time())
+        if message.retained:
+            self.kept.put(message)
+        return self.delivery.deliver(message)
+
+    async def read(
+        self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
+    ) -> Slice:
+        return self.log.read(
+            filters, after, until, limit, self.clock.now(), self.clock.time(), limit_bytes=limit_bytes
+        )
+
+    async def before_last(self, filters: list[str], count: int) -> int:
+        return self.log.before_last(filters, count, self.clock.now(), self.clock.time())
+
+    async def retained(self, filters: list[str]) -> list[Message]:
+        return self.kept.matching(filters, self.clock.time())
+
+    async def clear(self, topic: str) -> bool:
+        return self.kept.clear(topic)
+
+    def sweep(self) -> None:
+        self.log.sweep(self.clock.now(), self.clock.time())
+        self.kept.sweep(self.clock.time())
+
+    def figures(self) -> dict[str, int]:
+        return {
+            "log_messages": len(self.log),
+            "log_bytes": self.log.size,
+            "log_topics": len(self.log.topics),
+            "log_evicted": self.log.evicted,
+            "retained_messages": len(self.kept),
+            "retained_bytes": self.kept.size,
+        }

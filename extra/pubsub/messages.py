@@ -1,0 +1,163 @@
+"""What a subscriber in this process iterates over.
+
+There is no task behind it: the consumer itself takes the steps of catching up with the log, when it asks for
+the next message and the outbox is empty. A consumer that falls behind further than its outbox goes back to
+the log in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, final
+
+from mypy_extensions import mypyc_attr
+
+from extra.errors import UnrecoverablePosition
+from extra.pubsub.message import Gap, Message
+from extra.pubsub.position import format_cursor, parse_since
+from extra.pubsub.session import CLOSED, HELD, Consumer, Replay, Session
+
+if TYPE_CHECKING:
+    from extra.pubsub.broker import Broker
+
+__all__ = ["Messages"]
+
+logger: Final = logging.getLogger("extra.pubsub")
+
+
+@final
+@mypyc_attr(native_class=True)
+class Messages(Consumer):
+    """The messages of a subscription: an async context manager that is its own async iterator, for one task.
+
+    Messages come in offset order, each once. A gap is told by `on_gap`, in order. Without `on_gap` the
+    iteration raises UnrecoverablePosition, and may go on afterwards; a subscriber that chose to lose messages
+    ("drop-oldest", "latest") finds them in `dropped` instead, and one line in the log. Leaving the context or
+    closing the broker ends the iteration.
+
+    Cancel-safe: a message is still queued, or has been returned.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        filters: list[str],
+        since: str,
+        overflow: str,
+        retained: bool | None,
+        on_gap: Callable[[Gap], None] | None,
+    ) -> None:
+        self.broker = broker
+        self.filters = filters
+        self.since = since
+        self.overflow = overflow
+        self.retained = retained
+        self.on_gap = on_gap
+        self.session: Session | None = None
+        self.replay: Replay | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.offset = 0
+        self.known = 0
+        self.has_warned = False
+
+    async def __aenter__(self) -> Messages:
+        assert self.session is None, "a subscription is entered once"
+        since = parse_since(self.since)
+        broker = self.broker
+        session = broker.open_session(self, overflow=self.overflow)
+        try:
+            self.replay = await broker.add_filters(session, self.filters, since, retained=self.retained)
+            self.offset = self.replay.after
+            self.known = max(self.replay.known, 0)
+            if session.state == HELD:
+                await broker.advance(session)  # the first look at the log, which tells whether it is complete
+        except BaseException:
+            broker.close_session(session)
+            raise
+        self.session = session
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.session is not None:
+            self.broker.close_session(self.session)
+            self.wake()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything since where this began is still to be had.
+
+        Final once the log has been caught up with.
+        """
+        return self.replay is None or self.replay.complete
+
+    @property
+    def cursor(self) -> str:
+        """Where to resume: after the last message that the iteration gave, or where it began."""
+        return format_cursor(self.broker.epoch(), self.offset, self.known)
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped because this subscriber did not keep up."""
+        return self.session.outbox.dropped if self.session is not None else 0
+
+    def __aiter__(self) -> Messages:
+        return self
+
+    async def __anext__(self) -> Message:
+        session = self.session
+        assert session is not None, (
+            "enter the subscription first: async with broker.subscribe(...) as messages"
+        )
+        while True:
+            entry = session.outbox.take()
+            if isinstance(entry, Message):
+                self.offset = max(self.offset, entry.offset)
+                return entry
+            if entry is not None:
+                self._tell(entry)
+            elif session.state == CLOSED:
+                raise StopAsyncIteration
+            elif session.state == HELD:
+                await self.broker.advance(session)
+            else:
+                session.sleep()
+                await self._wait()
+
+    def wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def overflowed(self) -> None:
+        """Nothing to do: the session is held, and `__anext__` catches up when the outbox is empty."""
+
+    def closed(self) -> None:
+        self.wake()
+
+    async def _wait(self) -> None:
+        assert self.waiter is None, "one task iterates over a subscription"
+        self.waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self.waiter
+        finally:
+            self.waiter = None
+
+    def _tell(self, gap: Gap) -> None:
+        self.known = max(self.known, gap.until)
+        if self.on_gap is not None:
+            self.on_gap(gap)
+        elif gap.reason != "overflow":
+            raise UnrecoverablePosition(
+                f"messages after offset {gap.after} and up to {gap.until} are gone ({gap.reason})", gap
+            )
+        elif not self.has_warned:
+            self.has_warned = True
+            logger.warning(
+                "a subscriber to %s does not keep up: messages are dropped (overflow %r)",
+                ", ".join(self.filters),
+                self.overflow,
+            )

@@ -1,0 +1,275 @@
+"""What waits to be sent to one subscriber: bounded in bytes, in order, with a policy for when it is full.
+
+How it works. Entries are messages, gaps, and control frames (answers of the endpoint, already bytes), in the
+order in which they are to go out. The bound counts what the messages take on the wire (in process: their
+size). An outbox that is empty takes any message, so the bound is "so many bytes, or one message". Past the
+bound
+
+- `disconnect` refuses: `put` returns False, and the owner ends the connection or goes back to the log;
+- `drop-oldest` drops from the front, and a gap goes out before what follows;
+- `latest` keeps the newest message of each topic: from the first overflow until the outbox is next empty,
+  `newest` takes the place of `entries`, so that replacing a message costs one step.
+
+Dropped messages are merged into one pending gap, which goes out first. Control frames are never dropped.
+
+Invariants between calls: `size` is the sum over the messages held; `newest` is None unless it holds
+everything; a pending gap implies that at least one message has been dropped since the last one was taken.
+"""
+
+from collections import OrderedDict
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
+
+from extra.pubsub.message import Gap, Message, WireForm
+
+__all__ = ["DISCONNECT", "DROP_OLDEST", "LATEST", "OVERFLOW_POLICIES", "Outbox"]
+
+DISCONNECT: Final = 0
+DROP_OLDEST: Final = 1
+LATEST: Final = 2
+
+OVERFLOW_POLICIES: Final[dict[str, int]] = {
+    "disconnect": DISCONNECT,
+    "drop-oldest": DROP_OLDEST,
+    "latest": LATEST,
+}
+
+
+@final
+@mypyc_attr(native_class=True)
+class Outbox:
+    """The entries that wait for one subscriber.
+
+    With a `form`, `take_bytes` gives what goes on the wire; without, `take` gives messages and gaps one by
+    one. `taken` is the highest offset that has been taken, `dropped` how many messages never will be.
+    """
+
+    __slots__ = (
+        "dropped",
+        "entries",
+        "first",
+        "form",
+        "gap",
+        "limit_bytes",
+        "newest",
+        "overflow",
+        "size",
+        "taken",
+    )
+
+    def __init__(self, form: WireForm | None, limit_bytes: int, overflow: int = DISCONNECT) -> None:
+        self.form = form
+        self.limit_bytes = limit_bytes
+        self.overflow = overflow
+        self.size = 0
+        self.taken = 0
+        self.dropped = 0
+        self.first = 0
+        self.entries: list[object] = []
+        self.newest: OrderedDict[object, object] | None = None
+        self.gap: Gap | None = None
+
+    def __len__(self) -> int:
+        waiting = len(self.entries) - self.first if self.newest is None else len(self.newest)
+        return waiting + (1 if self.gap is not None else 0)
+
+    def put(self, message: Message) -> bool:
+        """Add a message. False when it does not fit and the policy is `disconnect`: nothing has changed then.
+
+        Cost: constant; the first overflow under `latest` takes one step per entry.
+        """
+        form = self.form
+        size = len(message.frame(form)) if form is not None else message.size
+        if self.size + size > self.limit_bytes and self.size > 0:
+            if self.overflow == DISCONNECT:
+                return False
+            self._make_room(message.topic, size)
+        if self.newest is None:
+            self.entries.append(message)
+            self.size += size
+        else:
+            self._replace(message, size)
+        return True
+
+    def append(self, message: Message) -> None:
+        """Add a message whatever the bound says: for the log's messages, a page at a time.
+
+        When there was room.
+        """
+        form = self.form
+        size = len(message.frame(form)) if form is not None else message.size
+        if self.newest is None:
+            self.entries.append(message)
+            self.size += size
+        else:
+            self._replace(message, size)
+
+    def put_gap(self, gap: Gap) -> None:
+        """Add a gap, to go out between the entries before and after it."""
+        self._put_control(gap)
+
+    def put_control(self, frame: bytes) -> None:
+        """Add a frame of the endpoint's own. The caller bounds how many there are: one answer per command."""
+        self._put_control(frame)
+
+    def take_bytes(self, chunk_bytes: int) -> bytes:
+        """Take entries until they make up `chunk_bytes` or none is left, and return their frames joined.
+
+        A single frame is returned as it is: the same bytes for all subscribers. Empty when nothing waits.
+        """
+        form = self.form
+        assert form is not None, "an outbox without a form has no bytes"
+        if self.newest is None and self.gap is None and len(self.entries) == 1:
+            entry = self.entries[0]  # what it nearly always is
+            if isinstance(entry, Message):
+                self.entries.clear()
+                self.size = 0
+                self.taken = max(self.taken, entry.offset)
+                return entry.frame(form)
+        frames: list[bytes] = []
+        total = 0
+        while total < chunk_bytes:
+            entry = self._next()
+            if entry is None:
+                break
+            if isinstance(entry, Message):
+                frame = entry.frame(form)
+                self.size -= len(frame)
+            elif isinstance(entry, Gap):
+                frame = form.encode_gap(entry)
+            else:
+                assert isinstance(entry, bytes)
+                frame = entry
+            frames.append(frame)
+            total += len(frame)
+        return b"".join(frames) if len(frames) != 1 else frames[0]
+
+    def take(self) -> Message | Gap | None:
+        """Take the next message or gap; None when nothing waits. Cost: constant."""
+        entry = self._next()
+        if entry is None:
+            return None
+        if isinstance(entry, Message):
+            self.size -= entry.size
+            return entry
+        assert isinstance(entry, Gap), "control frames need a form"
+        return entry
+
+    def lowest(self) -> int:
+        """Return the lowest offset of a message that waits, or 0. Cost: one step per entry."""
+        lowest = 0
+        for entry in list(self.newest.values()) if self.newest is not None else self.entries[self.first :]:
+            if isinstance(entry, Message) and (lowest == 0 or entry.offset < lowest):
+                lowest = entry.offset
+        return lowest
+
+    def clear(self) -> None:
+        """Drop everything, uncounted: the caller has told, or the subscriber is gone."""
+        self.entries = []
+        self.first = 0
+        self.newest = None
+        self.gap = None
+        self.size = 0
+
+    def _put_control(self, entry: object) -> None:
+        if self.newest is None:
+            self.entries.append(entry)
+        else:
+            self.newest[id(entry)] = entry
+
+    def _next(self) -> object | None:
+        gap = self.gap
+        if gap is not None:
+            self.gap = None
+            return gap
+        newest = self.newest
+        if newest is not None:
+            entry: object = newest.popitem(last=False)[1]
+            if not newest:
+                self.newest = None
+        else:
+            if self.first == len(self.entries):
+                return None
+            entry = self.entries[self.first]
+            self.entries[self.first] = None
+            self.first += 1
+            self._cut()
+        if isinstance(entry, Message):
+            self.taken = max(self.taken, entry.offset)
+        return entry
+
+    def _cut(self) -> None:
+        if self.first == len(self.entries):
+            self.entries.clear()
+            self.first = 0
+        elif self.first > 64 and self.first * 2 > len(self.entries):
+            del self.entries[: self.first]
+            self.first = 0
+
+    def _make_room(self, topic: str, size: int) -> None:
+        """Drop what the policy drops until `size` bytes of `topic` fit, or no message is left."""
+        if self.overflow == LATEST:
+            if self.newest is None:
+                self._conflate()
+            assert self.newest is not None
+            former = self.newest.pop(topic, None)
+            if isinstance(former, Message):
+                self._drop(former)
+        while self.size > 0 and self.size + size > self.limit_bytes:
+            self._drop_first()
+
+    def _replace(self, message: Message, size: int) -> None:
+        assert self.newest is not None
+        former = self.newest.pop(message.topic, None)
+        if isinstance(former, Message):
+            self._drop(former)
+        self.newest[message.topic] = message
+        self.size += size
+
+    def _conflate(self) -> None:
+        newest: OrderedDict[object, object] = OrderedDict()
+        for entry in self.entries[self.first :]:
+            if isinstance(entry, Message):
+                former = newest.pop(entry.topic, None)
+                if isinstance(former, Message):
+                    self._drop(former)
+                newest[entry.topic] = entry
+            else:
+                newest[id(entry)] = entry
+        self.entries = []
+        self.first = 0
+        self.newest = newest
+
+    def _drop_first(self) -> None:
+        """Drop the first message, stepping over control frames and gaps."""
+        newest = self.newest
+        if newest is not None:
+            for key, entry in newest.items():
+                if isinstance(entry, Message):
+                    del newest[key]
+                    self._drop(entry)
+                    return
+        for index in range(self.first, len(self.entries)):
+            entry = self.entries[index]
+            if isinstance(entry, Message):
+                if index == self.first:
+                    self.entries[index] = None
+                    self.first += 1
+                    self._cut()
+                else:
+                    del self.entries[index]
+                self._drop(entry)
+                return
+
+    def _drop(self, message: Message) -> None:
+        form = self.form
+        self.size -= len(message.frame(form)) if form is not None else message.size
+        self.dropped += 1
+        gap = self.gap
+        if gap is None or gap.after is None:
+            self.gap = Gap(message.offset - 1, message.offset, "overflow", 1)
+        else:
+            gap.after = min(gap.after, message.offset - 1)
+            gap.until = max(gap.until, message.offset)
+            gap.dropped += 1

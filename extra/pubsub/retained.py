@@ -1,0 +1,83 @@
+"""Retained messages: the last one kept on a topic for those who come later (MQTT 5.0 section 3.3.1.3).
+
+They are kept apart from the log, so that retention does not evict them. A message that was kept and has
+expired is let go when somebody meets it, or by `sweep`.
+"""
+
+from typing import final
+
+from mypy_extensions import mypyc_attr
+
+from extra.errors import LimitExceeded
+from extra.pubsub.message import Message
+from extra.topics import TopicIndex
+
+__all__ = ["RetainedMessages"]
+
+
+@final
+@mypyc_attr(native_class=True)
+class RetainedMessages:
+    """The retained messages by topic, bounded in number and in bytes. `size` is the sum of their sizes."""
+
+    def __init__(self, *, limit_messages: int = 100_000, limit_bytes: int = 64 * 1024 * 1024) -> None:
+        self.limit_messages = limit_messages
+        self.limit_bytes = limit_bytes
+        self.size = 0
+        self.messages: dict[str, Message] = {}
+        self.index = TopicIndex()
+        self.unswept: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def check_room(self, message: Message) -> None:
+        """Raise LimitExceeded when `message` could not be retained. Called before it goes into the log."""
+        former = self.messages.get(message.topic)
+        if former is None and len(self.messages) >= self.limit_messages:
+            raise LimitExceeded(
+                f"{self.limit_messages} messages are retained already (broker.retained_limit_messages)"
+            )
+        size = self.size + message.size - (former.size if former is not None else 0)
+        if size > self.limit_bytes:
+            raise LimitExceeded(
+                f"retained messages would take {size} bytes of {self.limit_bytes} (broker.retained_limit_bytes)"
+            )
+
+    def put(self, message: Message) -> None:
+        """Retain a message in place of the one before on its topic."""
+        self.clear(message.topic)
+        self.messages[message.topic] = message
+        self.index.add(message.topic)
+        self.size += message.size
+
+    def clear(self, topic: str) -> bool:
+        """Let go of what a topic retains; return whether there was anything."""
+        message = self.messages.pop(topic, None)
+        if message is None:
+            return False
+        self.index.discard(topic)
+        self.size -= message.size
+        return True
+
+    def matching(self, filters: list[str], time: float) -> list[Message]:
+        """Return what is retained on any topic that matches, in offset order, each once."""
+        found: dict[int, Message] = {}
+        for topic_filter in filters:
+            for topic in self.index.matching(topic_filter):
+                message = self.messages[topic]
+                if message.is_expired(time):
+                    self.clear(topic)
+                else:
+                    found[message.offset] = message
+        return [found[offset] for offset in sorted(found)]
+
+    def sweep(self, time: float, budget: int = 10_000) -> None:
+        """Let go of what has expired among the next `budget` topics, going on where the last call ended."""
+        if not self.unswept:
+            self.unswept = list(self.messages)
+        for _ in range(min(budget, len(self.unswept))):
+            topic = self.unswept.pop()
+            message = self.messages.get(topic)
+            if message is not None and message.is_expired(time):
+                self.clear(topic)

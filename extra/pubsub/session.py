@@ -1,0 +1,272 @@
+"""One subscriber: its filters, its outbox and where it stands in the log.
+
+How it works. A session is a set of filters and an outbox. It is *live* when everything that its filters
+match, up to what the broker has delivered, is in its outbox or beyond: then a delivery is an append. It is
+*held* while it catches up with the log: what is published meanwhile is held back in `pending`, so that the
+log's messages come first. Catching up goes in steps, which the broker takes one at a time, as the outbox has
+room:
+
+1. a `Replay` brings filters that were just added from where they asked to start up to `position`, where the
+   session stood;
+2. all filters are read from `position` up to `pending_from`, above which `pending` holds everything that
+   matches;
+3. `pending` is put behind, and the session is live. No await lies between these two.
+
+`pending` is bounded. When it overflows it is thrown away, and `pending_from` moves up: the log has it all.
+
+The order register, hold back, read, merge is what makes it exact: a message published while the log is being
+read is either above `pending_from`, and held back, or below, and read. Reading first and registering then
+loses what comes between; registering without holding back doubles or reorders it.
+
+Invariants between calls: a live session has no `replay` and nothing pending; `position <= pending_from`; each
+message reaches the outbox once, in offset order but for replays; `last_offset` is the highest offset ever
+handed in by delivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
+
+from extra.errors import ChannelClosed
+from extra.pubsub.message import Gap, Message, WireForm
+from extra.pubsub.outbox import DISCONNECT, Outbox
+from extra.topics import matches
+
+__all__ = ["CLOSED", "HELD", "LIVE", "Consumer", "Replay", "Session"]
+
+LIVE: Final = 0
+HELD: Final = 1
+CLOSED: Final = 2
+
+
+@mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
+class Consumer(ABC):
+    """Who empties the outbox of a session. The calls come from within a fan-out: note them, and act later."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """The outbox has something. Not called again before `Session.sleep`."""
+
+    @abstractmethod
+    def overflowed(self) -> None:
+        """The outbox is full and its policy is `disconnect`.
+
+        The session is held. Either close it, or go on: what did not fit is in the log, and catching up brings
+        it.
+        """
+
+    @abstractmethod
+    def closed(self) -> None:
+        """The broker is closing, and has closed the session."""
+
+
+@final
+@mypyc_attr(native_class=True)
+class Replay:
+    """What filters that were added to a session still have to be given: `retained`.
+
+    Then the log above `after`.
+
+    `known` is the offset up to which loss has been told; -1: what is gone already at the first read is no
+    loss. `skip` holds filters that the session had before, and from where on they have brought everything, or
+    is None.
+    """
+
+    __slots__ = ("after", "complete", "count", "filters", "known", "retained", "skip")
+
+    def __init__(
+        self,
+        filters: list[str],
+        after: int,
+        known: int,
+        skip: dict[str, int] | None,
+        retained: list[Message],
+    ) -> None:
+        self.filters = filters
+        self.after = after
+        self.known = known
+        self.skip = skip
+        self.retained = retained
+        self.complete = True
+        self.count = 0
+
+    def is_covered(self, message: Message) -> bool:
+        """Return whether an earlier filter has brought this message."""
+        if self.skip is None:
+            return False
+        for topic_filter, covered_from in self.skip.items():
+            if message.offset > covered_from and matches(topic_filter, message.topic):
+                return True
+        return False
+
+
+@final
+@mypyc_attr(native_class=True)
+class Session:
+    """A subscriber as the broker sees it. Made by `Broker.open_session`; not to be shared between tasks.
+
+    `filters` maps each filter to the offset above which it has brought everything.
+    """
+
+    __slots__ = (
+        "awake",
+        "consumer",
+        "filters",
+        "id",
+        "known",
+        "last_offset",
+        "outbox",
+        "pending",
+        "pending_bytes",
+        "pending_from",
+        "position",
+        "replay",
+        "room",
+        "state",
+    )
+
+    def __init__(
+        self,
+        session_id: str,
+        consumer: Consumer,
+        form: WireForm | None,
+        limit_bytes: int,
+        overflow: int = DISCONNECT,
+    ) -> None:
+        self.id = session_id
+        self.consumer = consumer
+        self.outbox = Outbox(form, limit_bytes, overflow)
+        self.filters: dict[str, int] = {}
+        self.state = LIVE
+        self.awake = False
+        self.last_offset = 0
+        self.position = 0
+        self.known = 0
+        self.pending: list[Message] | None = None
+        self.pending_bytes = 0
+        self.pending_from = 0
+        self.replay: Replay | None = None
+        self.room: asyncio.Future[None] | None = None
+
+    def receive(self, message: Message) -> bool:
+        """Take a message that is being delivered. Constant cost, never awaits.
+
+        False when it did not fit and the policy is `disconnect`: the session is held then, this message to
+        come from the log.
+        """
+        self.last_offset = message.offset
+        if self.state == LIVE:
+            if not self.outbox.put(message):
+                self.hold(message.offset - 1, message.offset)
+                return False
+            if not self.awake:
+                self.awake = True
+                self.consumer.wake()
+        elif self.state == HELD:
+            self._hold_back(message)
+        return True
+
+    def put(self, message: Message) -> None:
+        """Put a message of the log or a retained one into the outbox: the caller has waited for room."""
+        self.outbox.append(message)
+        self._wake()
+
+    def put_gap(self, gap: Gap) -> None:
+        """Put a gap behind what waits."""
+        self.outbox.put_gap(gap)
+        self._wake()
+
+    def put_control(self, frame: bytes) -> None:
+        """Put a frame of the endpoint's own behind what waits."""
+        self.outbox.put_control(frame)
+        self._wake()
+
+    def sleep(self) -> None:
+        """Say that the outbox has been emptied, or cannot be just now.
+
+        The next entry wakes the consumer again.
+        """
+        self.awake = False
+
+    def hold(self, position: int, delivered: int) -> None:
+        """Begin to catch up: everything up to `position` has been put.
+
+        And `delivered` is what the broker is at.
+        """
+        self.state = HELD
+        self.position = position
+        self.pending_from = delivered
+        self.pending = None
+        self.pending_bytes = 0
+        self.known = 0
+
+    def resume_offset(self, delivered: int) -> int:
+        """Return the highest offset from which resuming misses nothing that is not taken yet."""
+        if self.state == HELD:
+            delivered = min(self.position, self.replay.after if self.replay is not None else self.position)
+        lowest = self.outbox.lowest()
+        return min(delivered, lowest - 1) if lowest > 0 else delivered
+
+    def merge(self) -> None:
+        """Put what was held back behind what was read, and go live."""
+        pending = self.pending
+        self.pending = None
+        self.pending_bytes = 0
+        self.state = LIVE
+        if pending is not None:
+            for message in pending:
+                if message.offset > self.position:
+                    self.put(message)
+
+    def has_room(self) -> bool:
+        """Return whether less than half of the outbox is taken: enough for a step of catching up."""
+        return self.outbox.size * 2 < self.outbox.limit_bytes
+
+    async def wait_for_room(self) -> None:
+        """Wait until `has_room`.
+
+        Raises:
+            ChannelClosed: the session was closed.
+        """
+        while not self.has_room() or self.state == CLOSED:
+            if self.state == CLOSED:
+                raise ChannelClosed("the session is closed")
+            self.room = asyncio.get_running_loop().create_future()
+            try:
+                await self.room
+            finally:
+                self.room = None
+
+    def made_room(self) -> None:
+        """Tell that something was taken from the outbox."""
+        if self.room is not None and self.has_room() and not self.room.done():
+            self.room.set_result(None)
+
+    def close(self) -> None:
+        """Drop everything. The broker has taken the filters out of its tree."""
+        self.state = CLOSED
+        self.outbox.clear()
+        self.pending = None
+        self.replay = None
+        if self.room is not None and not self.room.done():
+            self.room.set_result(None)
+
+    def _hold_back(self, message: Message) -> None:
+        if self.pending_bytes + message.size > self.outbox.limit_bytes // 2 and self.pending is not None:
+            self.pending = None
+            self.pending_bytes = 0
+            self.pending_from = message.offset
+            return
+        if self.pending is None:
+            self.pending = []
+        self.pending.append(message)
+        self.pending_bytes += message.size
+
+    def _wake(self) -> None:
+        if not self.awake:
+            self.awake = True
+            self.consumer.wake()
