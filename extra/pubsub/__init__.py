@@ -3,7 +3,7 @@
 With no server and no third-party import.
 """
 
-from extra.pubsub.broker import Broker, BrokerLimits, Page
+from extra.pubsub.broker import Broker, BrokerLimits, Page, parse_overflow
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.log import Log, Slice
@@ -47,5 +47,6 @@ __all__ = [
     "compose",
     "format_cursor",
     "parse_cursor",
+    "parse_overflow",
     "parse_since",
 ]

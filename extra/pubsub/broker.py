@@ -31,7 +31,7 @@ from extra.pubsub.position import Since, format_cursor, parse_since
 from extra.pubsub.session import CLOSED, HELD, LIVE, Consumer, Replay, Session
 from extra.topics import FilterTree, check_filter, check_topic
 
-__all__ = ["Broker", "BrokerLimits", "Page"]
+__all__ = ["Broker", "BrokerLimits", "Page", "parse_overflow"]
 
 PAGE_LIMIT: Final = 1000
 """So many messages are read from the log at once while a session catches up."""
@@ -124,7 +124,7 @@ class Broker(Delivery):
         self.is_open = False
         for session in list(self.sessions.values()):
             self.close_session(session)
-            session.consumer.closed()
+            session.consumer.broker_closed()
         await self.engine.close()
 
     async def __aenter__(self) -> Broker:
@@ -277,8 +277,16 @@ class Broker(Delivery):
         Raises:
             InvalidFilter, InvalidCursor, LimitExceeded, BrokerClosed.
         """
-        self._check_filters(None, list(filters))
+        self.check_filters(list(filters))
         return await self.read(list(filters), parse_since(since), limit, retained)
+
+    def check_filters(self, filters: list[str]) -> None:
+        """Raise InvalidFilter unless all are topic filters, InvalidCommand when there are none."""
+        if not filters:
+            raise InvalidCommand("at least one topic filter is needed")
+        limits = self.limits
+        for topic_filter in filters:
+            check_filter(topic_filter, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
 
     async def read(self, filters: list[str], since: Since, limit: int, retained: bool | None = None) -> Page:
         """Read a page: what `history` does, for filters that have been checked."""
@@ -371,7 +379,8 @@ class Broker(Delivery):
             InvalidFilter, InvalidCursor, LimitExceeded, EngineUnavailable: nothing has changed then.
         """
         assert session.state == LIVE, "a session catches up with one subscription at a time"
-        self._check_filters(session, filters)
+        self.check_filters(filters)
+        self._check_room(session, filters)
         had_filters = dict(session.filters) if session.filters else None
         stood = self.delivered
         session.hold(stood, stood)  # register first: from here on what is published is held back
@@ -389,7 +398,7 @@ class Broker(Delivery):
             raise
         for topic_filter in filters:
             session.filters[topic_filter] = min(session.filters[topic_filter], after)
-        replay = Replay(filters, after, known, None if replay_all else had_filters, kept)
+        replay = Replay(filters, after, stood, known, None if replay_all else had_filters, kept)
         if not is_same_epoch:
             replay.complete = False
             self._put_gap(session, Gap(None, 0, "epoch", filter=filters[0] if len(filters) == 1 else None))
@@ -418,9 +427,9 @@ class Broker(Delivery):
         replay = session.replay
         if replay is not None and replay.retained:
             self._put_retained(session, replay)
-        elif replay is not None and replay.after < session.position:
+        elif replay is not None and replay.after < replay.until:
             piece = await self.engine.read(
-                replay.filters, replay.after, session.position, PAGE_LIMIT, session.outbox.limit_bytes // 4
+                replay.filters, replay.after, replay.until, PAGE_LIMIT, session.outbox.limit_bytes // 4
             )
             if session.state != HELD:
                 return
@@ -437,7 +446,7 @@ class Broker(Delivery):
                     replay.count += 1
             self.replayed_total += len(piece.messages)
             replay.after = piece.position
-            if piece.position < session.position:
+            if piece.position < replay.until:
                 await asyncio.sleep(0)  # a step is bounded work; many in a row are not
         elif session.position < session.pending_from:
             piece = await self.engine.read(
@@ -507,20 +516,12 @@ class Broker(Delivery):
 
     # Private
 
-    def _check_filters(self, session: Session | None, filters: list[str]) -> None:
-        if not filters:
-            raise InvalidCommand("at least one topic filter is needed")
-        limits = self.limits
-        for topic_filter in filters:
-            check_filter(topic_filter, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
-        held = len(session.filters) if session is not None else 0
-        if held + len(filters) > limits.subscriptions_limit:
-            new = [each for each in filters if session is None or each not in session.filters]
-            if held + len(new) > limits.subscriptions_limit:
-                raise LimitExceeded(
-                    f"{held + len(new)} topic filters are more than {limits.subscriptions_limit}"
-                    " (broker.subscriptions_limit)"
-                )
+    def _check_room(self, session: Session, filters: list[str]) -> None:
+        limit = self.limits.subscriptions_limit
+        if len(session.filters) + len(filters) > limit:
+            total = len(session.filters) + len([each for each in filters if each not in session.filters])
+            if total > limit:
+                raise LimitExceeded(f"{total} topic filters are more than {limit} (broker.subscriptions_limit)")
 
     async def _start(self, filters: list[str], since: Since) -> tuple[bool, int, int]:
         """Return where `since` begins: whether the epoch is the same, after which offset.

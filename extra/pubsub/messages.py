@@ -71,9 +71,9 @@ class Messages(Consumer):
         try:
             self.replay = await broker.add_filters(session, self.filters, since, retained=self.retained)
             self.offset = self.replay.after
-            self.known = max(self.replay.known, 0)
             if session.state == HELD:
                 await broker.advance(session)  # the first look at the log, which tells whether it is complete
+            self.known = max(since.position.known if since.position is not None else self.replay.known, 0)
         except BaseException:
             broker.close_session(session)
             raise
@@ -135,7 +135,7 @@ class Messages(Consumer):
     def overflowed(self) -> None:
         """Nothing to do: the session is held, and `__anext__` catches up when the outbox is empty."""
 
-    def closed(self) -> None:
+    def broker_closed(self) -> None:
         self.wake()
 
     async def _wait(self) -> None:

@@ -12,8 +12,9 @@ bound
 
 Dropped messages are merged into one pending gap, which goes out first. Control frames are never dropped.
 
-Invariants between calls: `size` is the sum over the messages held; `newest` is None unless it holds
-everything; a pending gap implies that at least one message has been dropped since the last one was taken.
+Invariants between calls: `size` is the sum over the messages held, `control_size` over the control frames;
+`newest` is None unless it holds everything; a pending gap implies that at least one message has been dropped
+since the last one was taken.
 """
 
 from collections import OrderedDict
@@ -46,6 +47,7 @@ class Outbox:
     """
 
     __slots__ = (
+        "control_size",
         "dropped",
         "entries",
         "first",
@@ -63,6 +65,7 @@ class Outbox:
         self.limit_bytes = limit_bytes
         self.overflow = overflow
         self.size = 0
+        self.control_size = 0
         self.taken = 0
         self.dropped = 0
         self.first = 0
@@ -110,7 +113,11 @@ class Outbox:
         self._put_control(gap)
 
     def put_control(self, frame: bytes) -> None:
-        """Add a frame of the endpoint's own. The caller bounds how many there are: one answer per command."""
+        """Add a frame of the endpoint's own.
+
+        They count in `control_size`; the caller bounds them, by not asking for more.
+        """
+        self.control_size += len(frame)
         self._put_control(frame)
 
     def take_bytes(self, chunk_bytes: int) -> bytes:
@@ -141,6 +148,7 @@ class Outbox:
             else:
                 assert isinstance(entry, bytes)
                 frame = entry
+                self.control_size -= len(frame)
             frames.append(frame)
             total += len(frame)
         return b"".join(frames) if len(frames) != 1 else frames[0]
@@ -171,6 +179,7 @@ class Outbox:
         self.newest = None
         self.gap = None
         self.size = 0
+        self.control_size = 0
 
     def _put_control(self, entry: object) -> None:
         if self.newest is None:

@@ -6,8 +6,8 @@ match, up to what the broker has delivered, is in its outbox or beyond: then a d
 log's messages come first. Catching up goes in steps, which the broker takes one at a time, as the outbox has
 room:
 
-1. a `Replay` brings filters that were just added from where they asked to start up to `position`, where the
-   session stood;
+1. a `Replay` brings filters that were just added from where they asked to start up to where the session
+   stood;
 2. all filters are read from `position` up to `pending_from`, above which `pending` holds everything that
    matches;
 3. `pending` is put behind, and the session is live. No await lies between these two.
@@ -60,7 +60,7 @@ class Consumer(ABC):
         """
 
     @abstractmethod
-    def closed(self) -> None:
+    def broker_closed(self) -> None:
         """The broker is closing, and has closed the session."""
 
 
@@ -76,18 +76,20 @@ class Replay:
     is None.
     """
 
-    __slots__ = ("after", "complete", "count", "filters", "known", "retained", "skip")
+    __slots__ = ("after", "complete", "count", "filters", "known", "retained", "skip", "until")
 
     def __init__(
         self,
         filters: list[str],
         after: int,
+        until: int,
         known: int,
         skip: dict[str, int] | None,
         retained: list[Message],
     ) -> None:
         self.filters = filters
         self.after = after
+        self.until = until
         self.known = known
         self.skip = skip
         self.retained = retained
@@ -151,6 +153,10 @@ class Session:
         self.pending_from = 0
         self.replay: Replay | None = None
         self.room: asyncio.Future[None] | None = None
+
+    def is_live(self) -> bool:
+        """Return whether there is nothing to catch up with."""
+        return self.state == LIVE
 
     def receive(self, message: Message) -> bool:
         """Take a message that is being delivered. Constant cost, never awaits.
@@ -224,7 +230,8 @@ class Session:
 
     def has_room(self) -> bool:
         """Return whether less than half of the outbox is taken: enough for a step of catching up."""
-        return self.outbox.size * 2 < self.outbox.limit_bytes
+        outbox = self.outbox
+        return (outbox.size + outbox.control_size) * 2 < outbox.limit_bytes
 
     async def wait_for_room(self) -> None:
         """Wait until `has_room`.

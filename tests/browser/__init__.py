@@ -1,0 +1,1 @@
+"""The console and the faces, driven from a real Chromium against a real `extra-broker`."""

@@ -1,0 +1,72 @@
+"""An engine that suspends, as one with a database or a network behind it does."""
+
+import asyncio
+from random import Random
+
+from extra.pubsub import Delivery, Engine, MemoryEngine, Message, Slice
+
+__all__ = ["SlowEngine"]
+
+
+class SlowEngine(Engine):
+    """The memory engine, except that every call takes a number of loop turns drawn from `random`, before and after.
+
+    Reads and appends thus overlap with everything else that goes on; appends keep their order.
+    """
+
+    def __init__(self, inner: MemoryEngine, random: Random, most_turns: int = 4) -> None:
+        super().__init__()
+        self.inner = inner
+        self.random = random
+        self.most_turns = most_turns
+        self.appending = asyncio.Lock()
+
+    async def start(self, delivery: Delivery) -> None:
+        await self.inner.start(delivery)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    def epoch(self) -> str:
+        return self.inner.epoch()
+
+    def head(self) -> int:
+        return self.inner.head()
+
+    async def append(self, message: Message) -> int:
+        async with self.appending:
+            await self.dawdle()
+            subscribers = await self.inner.append(message)
+            await self.dawdle()
+            return subscribers
+
+    async def read(
+        self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
+    ) -> Slice:
+        await self.dawdle()
+        found = await self.inner.read(filters, after, until, limit, limit_bytes)
+        await self.dawdle()
+        return found
+
+    async def before_last(self, filters: list[str], count: int) -> int:
+        await self.dawdle()
+        return await self.inner.before_last(filters, count)
+
+    async def retained(self, filters: list[str]) -> list[Message]:
+        await self.dawdle()
+        return await self.inner.retained(filters)
+
+    async def clear(self, topic: str) -> bool:
+        await self.dawdle()
+        return await self.inner.clear(topic)
+
+    def sweep(self) -> None:
+        self.inner.sweep()
+
+    def figures(self) -> dict[str, int]:
+        return self.inner.figures()
+
+    async def dawdle(self) -> None:
+        """Let others run for a while."""
+        for _ in range(self.random.randint(0, self.most_turns)):
+            await asyncio.sleep(0)
