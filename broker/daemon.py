@@ -1,0 +1,177 @@
+"""The daemon: builds a broker from its settings, serves it, and brings it to an end that loses nothing.
+
+Shutdown, on SIGINT or SIGTERM: stop accepting, tell every client on every face where to resume and when, let
+what is under way finish until the drain window is over, cut what is left, close the engine. A second signal cuts
+at once.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import suppress
+from typing import Final
+
+import uvloop
+
+from broker import __version__
+from broker.endpoints import Hub, build_application, error_response
+from broker.settings import Settings, check_exposure
+from extra import COMPILED
+from extra.http import Request
+from extra.pubsub import Broker, BrokerLimits, MemoryEngine, Policy, PolicyTable
+from extra.servers import Address, Counters, Server, ServerLimits
+
+__all__ = ["build_broker", "run", "serve", "server_limits"]
+
+logger = logging.getLogger("broker")
+
+TICK_S: Final = 1.0
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal ends it. Returns the exit status: 0, or 1 when it could not listen."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run(settings))
+
+
+async def run(settings: Settings) -> int:
+    """Serve in this event loop until SIGINT or SIGTERM; the same as `serve` otherwise."""
+    stopping, cutting = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        (cutting if stopping.is_set() else stopping).set()
+
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop)
+    async with build_broker(settings) as broker, asyncio.TaskGroup() as tasks:
+        hub = Hub(broker, settings, tasks)
+        counters = Counters()
+        async with Server(
+            build_application(hub, counters),
+            error_response=error_response,
+            limits=server_limits(settings),
+            counters=counters,
+            server_name=f"extra-broker/{__version__}",
+            access_log=_log_access if settings.log.access else None,
+        ) as server:
+            try:
+                address = await _listen(server, settings)
+            except OSError as error:
+                where = settings.server.uds or f"{settings.server.host} port {settings.server.port}"
+                reason = error.strerror or str(error)
+                logger.error("cannot listen on %s: %s (server.host, server.port, server.uds)", where, reason)
+                return 1
+            _announce(settings, address)
+            ticking = tasks.create_task(_tick(hub))
+            await stopping.wait()
+            logger.info("shutting down: clients are told where to resume (server.drain_window_s)")
+            server.stop_accepting()
+            hub.drain()
+            ticking.cancel()
+            await _drained(server, cutting, settings.server.drain_window_s)
+    logger.info("stopped")
+    return 0
+
+
+def build_broker(settings: Settings) -> Broker:
+    """Return a broker on the memory engine with the limits and policies of the settings."""
+    keep = settings.retention
+    policies = PolicyTable(
+        Policy(keep.messages, keep.age_s, keep.topic_limit_bytes),
+        [
+            (policy.filter, Policy(policy.messages, policy.age_s, policy.topic_limit_bytes))
+            for policy in keep.policies
+        ],
+    )
+    bear = settings.broker
+    engine = MemoryEngine(
+        policies,
+        total_limit_bytes=keep.total_limit_bytes,
+        topics_limit=keep.topics_limit,
+        retained_limit_messages=bear.retained_limit_messages,
+        retained_limit_bytes=bear.retained_limit_bytes,
+    )
+    limits = BrokerLimits(
+        max_payload_bytes=bear.max_payload_bytes,
+        max_topic_bytes=bear.max_topic_bytes,
+        max_topic_levels=bear.max_topic_levels,
+        outbox_limit_bytes=bear.outbox_limit_bytes,
+        subscriptions_limit=bear.subscriptions_limit,
+        match_cache_topics=bear.match_cache_topics,
+        idempotency_limit_keys=bear.idempotency_limit_keys,
+        idempotency_window_s=bear.idempotency_window_s,
+    )
+    return Broker(engine, limits=limits)
+
+
+def server_limits(settings: Settings) -> ServerLimits:
+    """Return what connections may cost, from the settings."""
+    server, websocket = settings.server, settings.websocket
+    return ServerLimits(
+        connections_limit=server.connections_limit,
+        head_limit_bytes=server.head_limit_bytes,
+        headers_limit=server.headers_limit,
+        body_limit_bytes=settings.broker.max_payload_bytes,
+        pipeline_limit=server.pipeline_limit,
+        write_high_water_bytes=server.write_high_water_bytes,
+        head_timeout_s=server.head_timeout_s,
+        body_timeout_s=server.body_timeout_s,
+        idle_timeout_s=server.idle_timeout_s,
+        write_timeout_s=server.write_timeout_s,
+        ping_interval_s=websocket.ping_interval_s,
+        ping_timeout_s=websocket.ping_timeout_s,
+        close_timeout_s=websocket.close_timeout_s,
+    )
+
+
+async def _listen(server: Server, settings: Settings) -> Address:
+    where = settings.server
+    if where.uds:
+        return (await server.listen(uds=where.uds, backlog=where.backlog))[0]
+    return (await server.listen(where.host, where.port, backlog=where.backlog))[0]
+
+
+def _announce(settings: Settings, address: Address) -> None:
+    """Say where it listens and what is open to whom. A port that was picked goes to standard output as well."""
+    url = f"unix:{address}" if isinstance(address, str) else _url(*address)
+    mode = "compiled" if COMPILED else "interpreted"
+    logger.info("extra-broker %s (%s) listens on %s", __version__, mode, url)
+    for line in check_exposure(settings):
+        logger.info("%s", line)
+    if settings.server.port == 0 and not settings.server.uds:
+        with suppress(BrokenPipeError):
+            sys.stdout.write(f"{url}\n")
+            sys.stdout.flush()
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _tick(hub: Hub) -> None:
+    while True:
+        await asyncio.sleep(TICK_S)
+        hub.tick()
+
+
+async def _drained(server: Server, cutting: asyncio.Event, window_s: float) -> None:
+    """Wait until every connection has ended, until the drain window is over, or until told to cut."""
+    drained = asyncio.ensure_future(server.drained())
+    cut = asyncio.ensure_future(cutting.wait())
+    await asyncio.wait([drained, cut], timeout=window_s, return_when=asyncio.FIRST_COMPLETED)
+    for each in (drained, cut):
+        each.cancel()
+    await asyncio.wait([drained, cut])
+
+
+def _log_access(request: Request, status: int, body_bytes: int, seconds: float) -> None:
+    logger.info(
+        "%s %s %d",
+        request.method,
+        request.target.decode("ascii"),
+        status,
+        extra={"client": request.client, "bytes": body_bytes, "ms": round(seconds * 1000, 1)},
+    )

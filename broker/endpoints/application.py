@@ -1,0 +1,53 @@
+"""The routes: which request goes to which endpoint. docs/protocol.md has the table."""
+
+from broker.endpoints.console import Console
+from broker.endpoints.guard import Guard
+from broker.endpoints.hub import Hub
+from broker.endpoints.operations import Operations
+from broker.endpoints.publishing import Publisher
+from broker.endpoints.read import Reader
+from broker.endpoints.reasons import error_response
+from broker.endpoints.sessions import WebSockets
+from broker.endpoints.sse import EventStreams
+from extra.http import Application, Handler, Request, Response, Router
+from extra.servers import Counters
+
+__all__ = ["build_application"]
+
+
+def build_application(hub: Hub, counters: Counters) -> Handler:
+    """Return the handler of every request: the routes, behind the guard."""
+    publisher = Publisher(hub)
+    reader = Reader(hub)
+    streams = EventStreams(hub)
+    sockets = WebSockets(hub)
+    operations = Operations(hub, counters)
+    console = Console()
+
+    async def subscribe(request: Request) -> Response:
+        """Pick the face of a topic's URL by what the request asks for."""
+        if (request.header("upgrade") or "").lower() == "websocket":
+            return await sockets.open(request)
+        if "text/event-stream" in (request.header("accept") or "").lower():
+            return await streams.open(request)
+        return await reader.read(request)
+
+    routes: list[tuple[str, str, Handler]] = [
+        ("GET", "/t/{topic:path}", subscribe),
+        ("POST", "/t/{topic:path}", publisher.publish),
+        ("PUT", "/t/{topic:path}", publisher.retain),
+        ("DELETE", "/t/{topic:path}", publisher.clear),
+        ("POST", "/publish", publisher.publish_many),
+        ("GET", "/poll", reader.read),
+        ("GET", "/sse", streams.open),
+        ("GET", "/ws", sockets.open),
+        ("GET", "/healthz", operations.health),
+        ("GET", "/readyz", operations.readiness),
+        ("GET", "/metrics", operations.metrics),
+        ("GET", "/", console.page),
+        ("GET", "/console/{file}", console.file),
+    ]
+    router = Router()
+    for method, path, handler in routes:
+        router.add(method, path, handler)
+    return Application(router, middleware=[Guard(hub.settings)], error_response=error_response)

@@ -1,0 +1,135 @@
+"""Between a session of the core and the connection that it is sent over: what WebSocket and SSE share.
+
+A fan-out appends to outboxes and wakes their feeds. The flusher collects the feeds that were woken in one
+turn of the event loop and writes each outbox at once: one write per subscriber and turn, and no task, timer
+or await per delivery. After so many feeds it lets the loop go on, so that a fan-out to very many holds up
+nobody else.
+"""
+
+import asyncio
+import logging
+from abc import abstractmethod
+from typing import Final
+
+from extra.http import Wire
+from extra.pubsub import Broker, Consumer, WireForm
+
+__all__ = ["Feed", "Flusher"]
+
+FEEDS_PER_TURN: Final = 1000
+CHUNK_BYTES: Final = 256 * 1024
+"""So much is handed to the transport before asking it again whether it takes more."""
+
+logger = logging.getLogger("extra.broker")
+
+
+class Flusher:
+    """Writes out the feeds that have something, once per turn of the loop."""
+
+    __slots__ = ("feeds", "is_scheduled", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.feeds: list[Feed] = []
+        self.is_scheduled = False
+
+    def add(self, feed: "Feed") -> None:
+        """Flush `feed` in the next turn. The caller sees to it that a feed is added once."""
+        self.feeds.append(feed)
+        if not self.is_scheduled:
+            self.is_scheduled = True
+            self.loop.call_soon(self.run)
+
+    def run(self) -> None:
+        """Flush what was added before this turn, at most `FEEDS_PER_TURN`."""
+        feeds = self.feeds
+        if len(feeds) > FEEDS_PER_TURN:
+            self.feeds = feeds[FEEDS_PER_TURN:]
+            del feeds[FEEDS_PER_TURN:]
+            self.loop.call_soon(self.run)
+        else:
+            self.feeds = []
+            self.is_scheduled = False
+        for feed in feeds:
+            try:
+                feed.flush()
+            except Exception:  # one connection's failure is not its neighbours'
+                logger.exception("a connection failed and is aborted")
+                feed.abort()
+
+
+class Feed(Consumer):
+    """A session that is sent over a wire, in the form that its face speaks."""
+
+    def __init__(self, broker: Broker, flusher: Flusher, form: WireForm, overflow: str) -> None:
+        """Open a session. Raises InvalidCommand when `overflow` is unknown, BrokerClosed."""
+        super().__init__()
+        self.broker = broker
+        self.flusher = flusher
+        self.wire: Wire | None = None
+        self.is_slow = False
+        self.quiet_s = 0
+        self.session = broker.open_session(self, form, overflow=overflow)
+
+    def wake(self) -> None:
+        self.flusher.add(self)
+
+    def overflowed(self) -> None:
+        self.is_slow = True
+        self.wake()
+
+    def broker_closed(self) -> None:
+        """The broker closes after every feed has been ended: nothing is left to tell."""
+
+    def flush(self) -> None:
+        """Write what waits, as far as the wire takes it."""
+        wire = self.wire
+        session = self.session
+        if self.is_slow:
+            self.end("slow", 0.0)
+            return
+        if wire is None or not wire.writable:
+            return  # `attach` or `writable` comes back to it
+        data = session.outbox.take_bytes(CHUNK_BYTES)
+        if data:
+            wire.write(data)
+            self.quiet_s = 0
+            session.made_room()
+        if len(session.outbox) == 0:
+            session.sleep()
+        elif wire.writable:
+            self.flusher.add(self)
+
+    def attach(self, wire: Wire) -> None:
+        """Begin to write to `wire`."""
+        self.wire = wire
+        self.writable()
+
+    def writable(self) -> None:
+        """Go on after the wire took what it had."""
+        if self.session.awake:
+            self.flusher.add(self)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self.wire is not None:
+            self.wire.abort()
+
+    def last_cursor(self) -> str:
+        """Write out what the wire takes at once, let go of the session, and return where to resume it."""
+        wire = self.wire
+        if wire is not None and wire.writable and not self.is_slow:
+            wire.write(self.session.outbox.take_bytes(self.session.outbox.limit_bytes))
+        cursor = self.broker.resume_cursor(self.session)
+        self.detach()
+        return cursor
+
+    def detach(self) -> None:
+        """Let go of the session and the wire: the connection is over, or about to be."""
+        self.wire = None
+        self.is_slow = False
+        self.broker.close_session(self.session)
+
+    @abstractmethod
+    def end(self, reason: str, reconnect_after_s: float) -> None:
+        """Tell the client where to resume and when to come back, and close the connection."""

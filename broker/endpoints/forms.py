@@ -1,0 +1,132 @@
+"""The wire forms: how a message and a gap look on each face.
+
+Each is made once per message and shared by all.
+"""
+
+from base64 import b64encode
+from typing import Final
+
+from extra.protocols.encoding import encode_json, encode_msgpack
+from extra.protocols.envelope import message_json, message_msgpack
+from extra.protocols.pushes import GapPush
+from extra.protocols.sse import event
+from extra.protocols.websocket import server_frame
+from extra.pubsub import FrameCache, Gap, Message, WireForm
+
+__all__ = ["BinaryFrame", "Envelope", "EventForm", "Forms", "MsgpackEnvelope", "RawEventForm", "TextFrame"]
+
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+FRAME_CACHE_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""So many bytes of encoded messages are kept: what is fanned out now.
+
+And what those who resume ask for again.
+"""
+
+
+class Envelope(WireForm):
+    """The envelope in JSON, for reads and as what the other JSON forms wrap."""
+
+    def encode(self, message: Message) -> bytes:
+        return message_json(
+            message.topic,
+            message.offset,
+            message.payload,
+            message.kind,
+            message.content_type,
+            message.headers,
+            message.expires_at or None,
+            message.retained,
+        )
+
+    def encode_gap(self, gap: Gap) -> bytes:
+        return encode_json(push_of(gap))
+
+
+class MsgpackEnvelope(WireForm):
+    """The envelope in msgpack."""
+
+    def encode(self, message: Message) -> bytes:
+        return message_msgpack(
+            message.topic,
+            message.offset,
+            message.payload,
+            message.kind,
+            message.content_type,
+            message.headers,
+            message.expires_at or None,
+            message.retained,
+        )
+
+    def encode_gap(self, gap: Gap) -> bytes:
+        return encode_msgpack(push_of(gap))
+
+
+class TextFrame(WireForm):
+    """A WebSocket text frame that holds the JSON envelope."""
+
+    def __init__(self, index: int, cache: FrameCache, envelope: WireForm) -> None:
+        super().__init__(index, cache)
+        self.envelope = envelope
+
+    def encode(self, message: Message) -> bytes:
+        return server_frame(TEXT, self.envelope.encode(message))
+
+    def encode_gap(self, gap: Gap) -> bytes:
+        return server_frame(TEXT, self.envelope.encode_gap(gap))
+
+
+class BinaryFrame(WireForm):
+    """A WebSocket binary frame that holds the msgpack envelope."""
+
+    def __init__(self, index: int, cache: FrameCache, envelope: WireForm) -> None:
+        super().__init__(index, cache)
+        self.envelope = envelope
+
+    def encode(self, message: Message) -> bytes:
+        return server_frame(BINARY, self.envelope.encode(message))
+
+    def encode_gap(self, gap: Gap) -> bytes:
+        return server_frame(BINARY, self.envelope.encode_gap(gap))
+
+
+class EventForm(WireForm):
+    """A server-sent event: the JSON envelope as data, the cursor as id."""
+
+    def __init__(self, index: int, cache: FrameCache, envelope: WireForm) -> None:
+        super().__init__(index, cache)
+        self.envelope = envelope
+
+    def encode(self, message: Message) -> bytes:
+        return event(self.envelope.encode(message), id=message.cursor)
+
+    def encode_gap(self, gap: Gap) -> bytes:
+        return event(self.envelope.encode_gap(gap), event="gap")
+
+
+class RawEventForm(EventForm):
+    """A server-sent event with the payload alone: base64 when it is neither JSON nor text."""
+
+    def encode(self, message: Message) -> bytes:
+        payload = message.payload if message.kind != "binary" else b64encode(message.payload)
+        return event(payload, id=message.cursor)
+
+
+class Forms:
+    """The forms of one broker, which share one cache."""
+
+    def __init__(self, cache_limit_bytes: int = FRAME_CACHE_LIMIT_BYTES) -> None:
+        self.cache = FrameCache(cache_limit_bytes)
+        self.envelope = Envelope(0, self.cache)
+        self.msgpack_envelope = MsgpackEnvelope(1, self.cache)
+        self.text_frame = TextFrame(2, self.cache, self.envelope)
+        self.binary_frame = BinaryFrame(3, self.cache, self.msgpack_envelope)
+        self.event = EventForm(4, self.cache, self.envelope)
+        self.raw_event = RawEventForm(5, self.cache, self.envelope)
+
+
+def push_of(gap: Gap) -> GapPush:
+    """Return the push that tells of a gap."""
+    return GapPush(
+        after=gap.after, until=gap.until, reason=gap.reason, filter=gap.filter, dropped=gap.dropped
+    )

@@ -1,0 +1,105 @@
+"""Who may ask: checks of `Host` against DNS rebinding and of `Origin` against foreign pages, and CORS.
+
+A page of any site can make a browser send requests to loopback. The browser says in `Origin` whose page it
+is; and a page whose own name was pointed at 127.0.0.1 says so in `Host`. Both are checked before anything
+else looks at a request.
+"""
+
+import re
+from ipaddress import ip_address
+from typing import Final
+
+from broker.settings import Settings
+from extra.errors import Forbidden
+from extra.http import Handler, Request, Response
+
+__all__ = ["Guard"]
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+EXPOSED: Final = "Extra-Cursor, Extra-Complete, Extra-More, Preference-Applied, Retry-After"
+ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, DELETE"
+PREFLIGHT_AGE_S: Final = 600
+HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[0-9a-z_.-]+)(?::[0-9]{1,5})?", re.ASCII)
+
+
+class Guard:
+    """A middleware that refuses strangers and answers CORS preflights."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.origins = frozenset(origin.lower() for origin in settings.server.allow_origins)
+        self.names = frozenset(
+            {
+                "localhost",
+                settings.server.host.lower(),
+                *(name.lower() for name in settings.server.allow_hosts),
+            }
+        )
+
+    async def __call__(self, request: Request, following: Handler) -> Response:
+        """Let `following` answer.
+
+        Raises Forbidden when the request comes from a page that may not ask.
+        """
+        host = request.host.lower()
+        self._check_host(host, request)
+        origin = (request.header("origin") or "").lower()
+        if not origin:
+            return await following(request)
+        is_allowed = origin in self.origins
+        is_upgrade = (request.header("upgrade") or "").lower() == "websocket"
+        if not (is_allowed or _is_same(origin, host)) and (is_upgrade or request.method not in SAFE_METHODS):
+            raise Forbidden(f"origin {origin[:80]!r} may not do this (server.allow_origins)")
+        if is_allowed and request.method == "OPTIONS" and request.header("access-control-request-method"):
+            return Response(204, headers=self._preflight(request, origin))
+        response = await following(request)
+        if is_allowed:
+            response.headers = [*response.headers, *_cors(origin)]
+        return response
+
+    def _check_host(self, host: str, request: Request) -> None:
+        found = HOST.fullmatch(host)
+        if found is None and request.http_version == "1.0" and not host:
+            return  # HTTP/1.0 clients need not say, and browsers do
+        name = found["name"].rstrip(".") if found is not None else host
+        if name in self.names or name.endswith(".localhost") or _is_address(name):
+            return
+        raise Forbidden(f"host {host[:80]!r} is not this broker's (server.allow_hosts)")
+
+    def _preflight(self, request: Request, origin: str) -> list[tuple[str, str]]:
+        asked = request.header("access-control-request-headers") or ""
+        return [
+            *_cors(origin),
+            ("Access-Control-Allow-Methods", ALLOWED_METHODS),
+            ("Access-Control-Allow-Headers", asked[:1000]),
+            ("Access-Control-Max-Age", str(PREFLIGHT_AGE_S)),
+        ]
+
+
+def _cors(origin: str) -> list[tuple[str, str]]:
+    return [
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Expose-Headers", EXPOSED),
+        ("Vary", "Origin"),
+    ]
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Return whether a page of `origin` was served under `host`; the scheme may differ behind a TLS proxy."""
+    scheme, _, authority = origin.partition("://")
+    if scheme == "http":
+        authority = authority.removesuffix(":80")
+        host = host.removesuffix(":80")
+    elif scheme == "https":
+        authority = authority.removesuffix(":443")
+        host = host.removesuffix(":443")
+    else:
+        return False
+    return authority == host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

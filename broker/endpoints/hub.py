@@ -1,0 +1,75 @@
+"""What the endpoints of one broker share: its parts, its open feeds and polls, and how they all end."""
+
+import asyncio
+import random
+from asyncio import TaskGroup
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from broker.endpoints.feed import Flusher
+from broker.endpoints.forms import Forms
+from broker.settings import Settings
+from extra.pubsub import Broker
+from extra.servers.eager import run_eagerly
+
+__all__ = ["Closing", "Hub"]
+
+
+class Closing(Protocol):
+    """Something open that wants to be told of time passing and of the end."""
+
+    def tick(self) -> None:
+        """A second has passed."""
+
+    def end(self, reason: str, reconnect_after_s: float) -> None:
+        """The broker shuts down: tell the client, and come to an end."""
+
+
+class Hub:
+    """The broker, its settings and wire forms, and everything that stays open."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        tasks: TaskGroup,
+        *,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`tasks` owns what goes on beside requests; `draw` gives a random number from 0 to 1."""
+        self.broker = broker
+        self.settings = settings
+        self.tasks = tasks
+        self.draw = draw
+        self.forms = Forms()
+        self.flusher = Flusher(asyncio.get_running_loop())
+        self.open: set[Closing] = set()
+        self.is_draining = False
+        self.goodbyes_total: dict[str, int] = {"slow": 0, "shutdown": 0}
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine beside requests: at once, until it suspends."""
+        run_eagerly(coroutine, self.tasks)
+
+    def tick(self) -> None:
+        """Do what is due once a second: heartbeats and what retention gives back."""
+        self.broker.sweep()
+        for each in list(self.open):
+            each.tick()
+
+    def drain(self) -> None:
+        """Tell every client that the broker shuts down.
+
+        Each with a delay of its own over the drain window.
+        """
+        self.is_draining = True
+        for each in list(self.open):
+            each.end("shutdown", round(self.reconnect_after(), 3))
+
+    def count_goodbye(self, reason: str) -> None:
+        """Count a connection that the broker ends."""
+        self.goodbyes_total[reason] = self.goodbyes_total.get(reason, 0) + 1
+
+    def reconnect_after(self) -> float:
+        """Return a delay in seconds, at random over the drain window."""
+        return self.draw() * self.settings.server.drain_window_s

@@ -1,0 +1,175 @@
+"""What operators ask: alive, ready, metrics in Prometheus' text format."""
+
+import os
+import resource
+from collections.abc import Iterable
+from typing import Final
+
+from broker import __version__
+from broker.endpoints.hub import Hub
+from extra import COMPILED
+from extra.http import Request, Response, problem
+from extra.servers import Counters
+
+__all__ = ["Operations"]
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+CORE: Final = {
+    "sessions": (
+        "gauge",
+        "sessions",
+        "Subscribers: WebSocket sessions, event streams and waiting long-polls.",
+    ),
+    "subscriptions": (
+        "gauge",
+        "subscriptions",
+        "Filters that sessions are subscribed to, counted per session.",
+    ),
+    "filters": ("gauge", "filters", "Different filters that anybody is subscribed to."),
+    "match_cache_topics": (
+        "gauge",
+        "match_cache_topics",
+        "Topics whose match is cached (broker.match_cache_topics).",
+    ),
+    "match_cache_hits": ("counter", "match_cache_hits_total", "Matches answered from the cache."),
+    "match_cache_misses": ("counter", "match_cache_misses_total", "Matches that had to be looked up."),
+    "idempotency_keys": (
+        "gauge",
+        "idempotency_keys",
+        "Receipts kept by key (broker.idempotency_limit_keys).",
+    ),
+    "published": ("counter", "messages_published_total", "Messages published."),
+    "published_bytes": ("counter", "published_bytes_total", "Bytes of payload published."),
+    "deliveries": ("counter", "deliveries_total", "Messages handed to a subscriber as they were published."),
+    "replayed": ("counter", "messages_replayed_total", "Messages handed to a subscriber from the log."),
+    "dropped": (
+        "counter",
+        "messages_dropped_total",
+        "Messages dropped from an outbox (broker.outbox_limit_bytes).",
+    ),
+    "overflows": (
+        "counter",
+        "outbox_overflows_total",
+        "Subscribers found too slow under overflow=disconnect.",
+    ),
+    "gaps": (
+        "counter",
+        "gaps_total",
+        "Gaps told because retention had evicted messages, or the epoch had changed.",
+    ),
+    "log_messages": ("gauge", "log_messages", "Messages in the log."),
+    "log_bytes": ("gauge", "log_bytes", "Bytes of the log (retention.total_limit_bytes)."),
+    "log_topics": ("gauge", "log_topics", "Topics that the log knows (retention.topics_limit)."),
+    "log_evicted": ("counter", "log_evicted_total", "Messages that retention has evicted."),
+    "retained_messages": (
+        "gauge",
+        "retained_messages",
+        "Retained messages (broker.retained_limit_messages).",
+    ),
+    "retained_bytes": (
+        "gauge",
+        "retained_bytes",
+        "Bytes of retained messages (broker.retained_limit_bytes).",
+    ),
+}
+"""Figures of the broker core: their type, name and help."""
+
+
+class Operations:
+    """`/healthz`, `/readyz` and `/metrics`."""
+
+    def __init__(self, hub: Hub, counters: Counters) -> None:
+        self.hub = hub
+        self.counters = counters
+
+    async def health(self, request: Request) -> Response:
+        """Answer that the process lives."""
+        return Response(200, b"ok\n", content_type="text/plain", headers=(("Cache-Control", "no-store"),))
+
+    async def readiness(self, request: Request) -> Response:
+        """Answer whether it can serve."""
+        headers = (("Cache-Control", "no-store"),)
+        if self.hub.is_draining:
+            return problem(503, "broker_closed", "shutting down", headers=headers)
+        if not self.hub.broker.is_open:
+            return problem(503, "engine_unavailable", "the engine is not open", headers=headers)
+        return Response(200, b"ready\n", content_type="text/plain", headers=headers)
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer with every figure. Cost: one step per session."""
+        return Response(200, "".join(self._lines()).encode(), content_type=CONTENT_TYPE)
+
+    def _lines(self) -> Iterable[str]:
+        version = f'version="{__version__}",compiled="{str(COMPILED).lower()}"'
+        yield from _metric("gauge", "build_info", "What runs.", {version: 1})
+        figures = self.hub.broker.figures()
+        for figure, (kind, name, text) in CORE.items():
+            yield from _metric(kind, name, text, {"": figures[figure]})
+        limits = self.hub.settings
+        yield from _metric(
+            "gauge",
+            "log_limit_bytes",
+            "retention.total_limit_bytes",
+            {"": limits.retention.total_limit_bytes},
+        )
+        yield from _metric(
+            "counter",
+            "goodbyes_total",
+            "Connections that the broker has ended, by reason.",
+            {f'reason="{reason}"': count for reason, count in self.hub.goodbyes_total.items()},
+        )
+        cache = self.hub.forms.cache
+        yield from _metric(
+            "counter", "encodings_total", "Messages written in a wire form.", {"": cache.encoded}
+        )
+        yield from _metric(
+            "gauge", "frame_cache_bytes", "Bytes of encoded messages that are kept.", {"": cache.bytes}
+        )
+        yield from self._server_lines()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        yield from _metric(
+            "counter", "cpu_seconds_total", "Processor time.", {"": used.ru_utime + used.ru_stime}
+        )
+        with open("/proc/self/statm") as statm:
+            resident = int(statm.read().split()[1]) * PAGE_BYTES
+        yield from _metric("gauge", "resident_memory_bytes", "Memory that is resident.", {"": resident})
+
+    def _server_lines(self) -> Iterable[str]:
+        counters = self.counters
+        yield from _metric(
+            "gauge",
+            "connections",
+            "Open connections by what they carry (server.connections_limit).",
+            {
+                'kind="http"': counters.http_connections_now,
+                'kind="sse"': counters.streams_now,
+                'kind="websocket"': counters.websockets_now,
+            },
+        )
+        yield from _metric(
+            "counter",
+            "requests_total",
+            "Requests answered.",
+            {
+                f'method="{method}",status="{status}"': count
+                for (method, status), count in sorted(counters.requests.items())
+            },
+        )
+        for name, text, value in (
+            ("connections_accepted_total", "Connections accepted.", counters.accepted),
+            ("connections_refused_total", "Connections beyond server.connections_limit.", counters.refused),
+            ("protocol_errors_total", "Requests and frames that broke the rules.", counters.protocol_errors),
+            ("timeouts_total", "Connections ended for a deadline.", counters.timeouts),
+            ("handler_failures_total", "Bugs: exceptions that nobody foresaw.", counters.handler_failures),
+            ("received_bytes_total", "Bytes received.", counters.bytes_received),
+            ("sent_bytes_total", "Bytes sent.", counters.bytes_sent),
+        ):
+            yield from _metric("counter", name, text, {"": value})
+
+
+def _metric(kind: str, name: str, text: str, samples: dict[str, float]) -> Iterable[str]:
+    yield f"# HELP extra_{name} {text}\n# TYPE extra_{name} {kind}\n"
+    for labels, value in samples.items():
+        yield f"extra_{name}{{{labels}}} {value}\n" if labels else f"extra_{name} {value}\n"

@@ -1,0 +1,59 @@
+"""What a request asks for: filters, `since`, limits, formats.
+
+Bad ones get an error that names the parameter.
+"""
+
+from typing import Final
+
+from extra.errors import InvalidCommand
+from extra.http import Request
+from extra.pubsub import Since, parse_since
+from extra.topics import filter_from_url
+
+__all__ = ["filters_of", "flag_of", "number_of", "overflow_of", "since_of"]
+
+FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
+
+
+def filters_of(request: Request) -> list[str]:
+    """Return the topic filters: of the path, or of the `topic` parameters."""
+    texts = [request.params["topic"]] if "topic" in request.params else request.query_values("topic")
+    if not texts:
+        raise InvalidCommand("parameter 'topic' is missing: give a topic filter, or several")
+    return list(dict.fromkeys(filter_from_url(text) for text in texts))
+
+
+def since_of(request: Request, default: str) -> Since:
+    """Return where to start.
+
+    `Last-Event-ID` wins: an EventSource that reconnects repeats its first `since`.
+    """
+    return parse_since(request.header("last-event-id") or request.query_value("since") or default)
+
+
+def overflow_of(request: Request) -> str:
+    """Return the name of the overflow policy; whether there is one of that name is for the broker to say."""
+    return request.query_value("overflow") or "disconnect"
+
+
+def flag_of(request: Request, name: str) -> bool | None:
+    """Return a yes or no, None when it is not given."""
+    text = request.query_value(name)
+    if text is None:
+        return None
+    if text.lower() not in FLAGS:
+        raise InvalidCommand(f"parameter {name!r} is {text[:40]!r}: 1 or 0")
+    return FLAGS[text.lower()]
+
+
+def number_of(name: str, text: str | None, low: float, high: float) -> float | None:
+    """Return a number from `low` to `high`, None when it is not given."""
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high:
+        raise InvalidCommand(f"{name} is {text[:40]!r}: a number from {low:g} to {high:g}")
+    return number

@@ -1,0 +1,157 @@
+"""Publishing over HTTP: one message as a body, or many in one request."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from broker.endpoints.hub import Hub
+from broker.endpoints.parameters import flag_of, number_of
+from broker.endpoints.reasons import Unsupported
+from extra.errors import ExtraError
+from extra.http import Request, Response, json_response
+from extra.payloads import JSONValue
+from extra.protocols.commands import (
+    Publish,
+    Rejected,
+    decode_publishes_json,
+    decode_publishes_lines,
+    decode_publishes_msgpack,
+)
+from extra.protocols.payloads import admit_payload
+from extra.pubsub import Broker, Message, Receipt
+
+__all__ = ["Publisher", "message_of"]
+
+TTL_MOST_S: Final = 1e9
+HEADER_PREFIX: Final = b"extra-header-"
+BATCH_FACTOR: Final = 8
+"""A batch may take so many times `broker.max_payload_bytes`."""
+
+DECODERS: Final[Mapping[str, Callable[[bytes, int], list[Publish | Rejected]]]] = {
+    "application/json": decode_publishes_json,
+    "application/x-ndjson": decode_publishes_lines,
+    "application/jsonl": decode_publishes_lines,
+    "application/msgpack": decode_publishes_msgpack,
+    "application/x-msgpack": decode_publishes_msgpack,
+    "application/vnd.msgpack": decode_publishes_msgpack,
+}
+
+
+class Publisher:
+    """`POST`, `PUT` and `DELETE /t/{topic}`, and `POST /publish`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.broker = hub.broker
+
+    async def publish(self, request: Request) -> Response:
+        """Publish the body."""
+        return await self._publish(request, retain=flag_of(request, "retain") or False)
+
+    async def retain(self, request: Request) -> Response:
+        """Publish the body and retain it."""
+        return await self._publish(request, retain=True)
+
+    async def clear(self, request: Request) -> Response:
+        """Let go of what the topic retains; 204 also when there was nothing."""
+        await self.broker.clear(request.params["topic"])
+        return Response(204)
+
+    async def publish_many(self, request: Request) -> Response:
+        """Publish each message of the body, in order, and answer with a receipt or an error for each."""
+        _refuse_encoding(request)
+        media_type = (request.header("content-type") or "application/json").partition(";")[0].strip().lower()
+        decode = DECODERS.get(media_type)
+        if decode is None:
+            raise Unsupported(f"content type {media_type[:80]!r}: one of {', '.join(DECODERS)}")
+        limits = self.hub.settings.broker
+        body = await request.body(
+            limits.max_payload_bytes * BATCH_FACTOR, f"{BATCH_FACTOR} x broker.max_payload_bytes"
+        )
+        answers: list[JSONValue] = []
+        status = 201
+        for item in decode(body, limits.batch_limit_messages):
+            try:
+                if isinstance(item, Rejected):
+                    answers.append(_refusal(item.code, item.message))
+                    status = 207
+                else:
+                    answers.append(
+                        _told(await self.broker.publish_message(message_of(item, self.broker), item.key))
+                    )
+            except ExtraError as error:
+                answers.append(_refusal(error.code, str(error)))
+                status = 207
+        return json_response(answers, status)
+
+    async def _publish(self, request: Request, retain: bool) -> Response:
+        _refuse_encoding(request)
+        broker = self.broker
+        ttl = number_of("ttl", request.query_value("ttl") or request.header("extra-ttl"), 0.001, TTL_MOST_S)
+        key = request.query_value("key") or request.header("idempotency-key")
+        headers = _headers_of(request)
+        payload = await request.body(broker.limits.max_payload_bytes, "broker.max_payload_bytes")
+        kind, content_type = admit_payload(payload, request.header("content-type"))
+        message = Message(
+            request.params["topic"],
+            payload,
+            kind,
+            content_type=content_type,
+            headers=headers,
+            expires_at=broker.expiry(ttl),
+            retained=retain,
+        )
+        receipt = await broker.publish_message(message, key)
+        return Response(
+            201,
+            msgspec.json.encode(_told(receipt)),
+            content_type="application/json",
+            headers=(("Extra-Cursor", receipt.cursor),),
+        )
+
+
+def message_of(publish: Publish, broker: Broker) -> Message:
+    """Return the message that a command publishes."""
+    return Message(
+        publish.topic,
+        publish.payload,
+        publish.kind,
+        content_type=publish.content_type,
+        headers=publish.headers,
+        expires_at=broker.expiry(publish.ttl),
+        retained=publish.retain,
+    )
+
+
+def _told(receipt: Receipt) -> dict[str, JSONValue]:
+    return {
+        "topic": receipt.topic,
+        "offset": receipt.offset,
+        "cursor": receipt.cursor,
+        "subscribers": receipt.subscribers,
+    }
+
+
+def _refusal(code: str, message: str) -> JSONValue:
+    return {"error": {"code": code, "message": message}}
+
+
+def _headers_of(request: Request) -> dict[str, str] | None:
+    """Return the message's headers: the request's that begin with `Extra-Header-`, without that.
+
+    How many and how large they may be, `server.headers_limit` and `server.head_limit_bytes` say.
+    """
+    headers = {
+        name[len(HEADER_PREFIX) :].decode("ascii"): value.decode("latin-1")
+        for name, value in request.headers
+        if name.startswith(HEADER_PREFIX) and len(name) > len(HEADER_PREFIX)
+    }
+    return headers or None
+
+
+def _refuse_encoding(request: Request) -> None:
+    """Refuse a compressed body, unread: what it inflates to cannot be known before."""
+    encoding = (request.header("content-encoding") or "identity").strip().lower()
+    if encoding != "identity":
+        raise Unsupported(f"content encoding {encoding[:40]!r}: bodies are taken as they are")

@@ -1,0 +1,185 @@
+"""Reading over HTTP: what the log has at once, and long-polls, which wait when it has nothing."""
+
+import asyncio
+import re
+from typing import Final
+
+from broker.endpoints.hub import Hub
+from broker.endpoints.parameters import filters_of, flag_of, number_of, since_of
+from broker.endpoints.reasons import NotAcceptable
+from extra.errors import InvalidCommand
+from extra.http import Request, Response, problem
+from extra.protocols.envelope import page_json, page_msgpack
+from extra.pubsub import Consumer, Page, parse_since
+
+__all__ = ["Bell", "Reader"]
+
+LIMIT: Final = 1000
+LIMIT_MOST: Final = 10_000
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+MSGPACK: Final = "application/msgpack"
+SPOKEN: Final = {
+    JSON: JSON,
+    "application/*": JSON,
+    "*/*": JSON,
+    NDJSON: NDJSON,
+    "application/jsonl": NDJSON,
+    MSGPACK: MSGPACK,
+    "application/x-msgpack": MSGPACK,
+    "application/vnd.msgpack": MSGPACK,
+}
+
+
+class Bell(Consumer):
+    """A long-poll that waits: rung by the first message that matches, or by the end of the broker."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__()
+        self.hub = hub
+        self.rung: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait(self, filters: list[str], cursor: str, seconds: float) -> None:
+        """Return when there is something after `cursor`, when the time is over.
+
+        Or when the broker shuts down.
+        """
+        broker = self.hub.broker
+        session = broker.open_session(self)
+        timer = self.hub.flusher.loop.call_later(seconds, self.wake)
+        self.hub.open.add(self)
+        try:
+            await broker.add_filters(session, filters, parse_since(cursor))
+            if session.is_live():
+                await self.rung
+        finally:
+            self.hub.open.discard(self)
+            timer.cancel()
+            broker.close_session(session)
+
+    def wake(self) -> None:
+        if not self.rung.done():
+            self.rung.set_result(None)
+
+    def overflowed(self) -> None:
+        """What came is in the log, from which it will be read."""
+
+    def broker_closed(self) -> None:
+        self.wake()
+
+    def tick(self) -> None:
+        """A poll sends no heartbeats."""
+
+    def end(self, reason: str, reconnect_after_s: float) -> None:
+        self.wake()
+
+
+class Reader:
+    """`GET /t/{filter}` and `GET /poll` when they ask for neither a stream nor a WebSocket."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.polls = 0
+
+    async def read(self, request: Request) -> Response:
+        """Answer with a page, 204 when a long-poll ended with nothing, or 410 when something is missing."""
+        media_type = _negotiate(request.header("accept"))
+        filters = filters_of(request)
+        broker = self.hub.broker
+        broker.check_filters(filters)
+        limit = int(number_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT)
+        retained = flag_of(request, "retained")
+        wait_s, preference = self._wait(request)
+        page = await broker.read(filters, since_of(request, "start"), limit, retained)
+        if wait_s is not None and not page.messages and page.complete and request.method != "HEAD":
+            await self._poll(filters, page.cursor, wait_s)
+            page = await broker.read(filters, parse_since(page.cursor), limit, None)
+        headers = [
+            ("Cache-Control", "no-store"),
+            ("Vary", "Accept"),
+            ("Extra-Cursor", page.cursor if page.complete else page.resume),
+            *preference,
+        ]
+        if self.hub.is_draining:
+            headers += [("Retry-After", str(1 + int(self.hub.reconnect_after()))), ("Connection", "close")]
+        if not page.complete:
+            return _gone(page, headers)
+        if wait_s is not None and not page.messages:
+            return Response(204, headers=headers)
+        return self._respond(page, media_type, headers)
+
+    async def _poll(self, filters: list[str], cursor: str, wait_s: float) -> None:
+        if self.hub.is_draining:
+            return
+        self.polls += 1
+        try:
+            await Bell(self.hub).wait(filters, cursor, wait_s)
+        finally:
+            self.polls -= 1
+
+    def _wait(self, request: Request) -> tuple[float | None, list[tuple[str, str]]]:
+        """Return how long to wait, and what to say of a preference (RFC 7240) that was followed."""
+        most = self.hub.settings.poll.wait_limit_s
+        wait_s = number_of("parameter 'wait'", request.query_value("wait"), 0, most)
+        if wait_s is not None:
+            return wait_s or None, []
+        preferred = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", request.header("prefer") or "")
+        if preferred is None:
+            return None, []
+        wait_s = min(float(preferred[1]), most)
+        return wait_s or None, [("Preference-Applied", f"wait={wait_s:g}")]
+
+    def _respond(self, page: Page, media_type: str, headers: list[tuple[str, str]]) -> Response:
+        forms = self.hub.forms
+        if media_type == MSGPACK:
+            packed = [message.frame(forms.msgpack_envelope) for message in page.messages]
+            body = page_msgpack(packed, page.cursor, page.complete, page.more)
+            return Response(200, body, content_type=MSGPACK, headers=headers)
+        envelopes = [message.frame(forms.envelope) for message in page.messages]
+        if media_type == NDJSON:
+            headers += [("Extra-Complete", "true"), ("Extra-More", "true" if page.more else "false")]
+            lines = b"".join(envelope + b"\n" for envelope in envelopes)
+            return Response(200, lines, content_type=NDJSON, headers=headers)
+        body = page_json(envelopes, page.cursor, page.complete, page.more)
+        return Response(200, body, content_type=JSON, headers=headers)
+
+
+def _gone(page: Page, headers: list[tuple[str, str]]) -> Response:
+    what = (
+        f"messages up to offset {page.lost_until} are gone" if page.lost_until else "the log has begun anew"
+    )
+    return problem(
+        410,
+        "unrecoverable_position",
+        f"{what}: 'cursor' is where to go on with what is left",
+        headers=headers,
+        cursor=page.resume,
+    )
+
+
+def _negotiate(accept: str | None) -> str:
+    """Return the media type to answer in: of what is spoken, what the client prefers (RFC 9110 12.5.1).
+
+    Raises:
+        NotAcceptable: the client takes none of them.
+    """
+    best, best_quality = "", 0.0
+    for item in (accept or "*/*").split(","):
+        name, _, parameters = item.partition(";")
+        quality = 1.0
+        found = re.search(r"(?:^|;)\s*q\s*=\s*([0-9.]+)", parameters)
+        if found is not None:
+            try:
+                quality = float(found[1])
+            except ValueError:
+                raise InvalidCommand(
+                    f"header 'Accept' has quality {found[1][:20]!r}: a number from 0 to 1"
+                ) from None
+        spoken = SPOKEN.get(name.strip().lower())
+        if spoken is not None and quality > best_quality:
+            best, best_quality = spoken, quality
+    if not best:
+        raise NotAcceptable(
+            f"header 'Accept' is {(accept or '')[:80]!r}: {JSON}, {NDJSON}, {MSGPACK} or text/event-stream"
+        )
+    return best

@@ -1,0 +1,269 @@
+"""WebSocket sessions: commands in, pushes out.
+
+Commands of one connection run in order, in one coroutine that exists only while there are any; one that never
+suspends (the memory engine, nothing to replay) runs to its end within the call that brought it. While
+commands wait, for a replay or for room in the outbox, the connection is not read: a client that does not take
+its answers cannot ask for more.
+"""
+
+from collections import deque
+from typing import Final
+
+from broker import __version__
+from broker.endpoints.feed import Feed
+from broker.endpoints.hub import Hub
+from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
+from broker.endpoints.publishing import message_of
+from broker.endpoints.reasons import CLOSE_CODES, NotSubscribed
+from extra.errors import ChannelClosed, ExtraError, InvalidCommand
+from extra.http import Request, Response, WebSocket, WebSocketResponse, WebSocketTaker
+from extra.protocols.commands import (
+    Ack,
+    Command,
+    Ping,
+    Publish,
+    Rejected,
+    Subscribe,
+    Unsubscribe,
+    decode_commands_json,
+    decode_commands_msgpack,
+)
+from extra.protocols.encoding import encode_json, encode_msgpack
+from extra.protocols.pushes import (
+    Acknowledged,
+    ErrorPush,
+    Goodbye,
+    Pong,
+    Published,
+    Push,
+    Subscribed,
+    Unsubscribed,
+    Welcome,
+)
+from extra.protocols.websocket import server_frame
+from extra.pubsub import Since, format_cursor, parse_overflow, parse_since
+
+__all__ = ["WebSocketFeed", "WebSockets"]
+
+JSON: Final = "extra.v1.json"
+MSGPACK: Final = "extra.v1.msgpack"
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+
+
+class WebSockets:
+    """`GET /ws`, and `GET /t/{filter}` with `Upgrade: websocket`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    async def open(self, request: Request) -> Response:
+        """Answer with a session, subscribed already when the path names a filter."""
+        first: Subscribe | None = None
+        if "topic" in request.params:
+            filters = filters_of(request)
+            self.hub.broker.check_filters(filters)
+            since_of(request, "now")  # refused before the handshake, when it is none
+            first = Subscribe(
+                filter=filters,
+                since=request.header("last-event-id") or request.query_value("since") or "now",
+                retained=flag_of(request, "retained"),
+            )
+        offered = [each.strip() for each in (request.header("sec-websocket-protocol") or "").split(",")]
+        subprotocol = next((each for each in offered if each in (JSON, MSGPACK)), None)
+        settings = self.hub.settings.websocket
+        feed = WebSocketFeed(self.hub, subprotocol == MSGPACK, overflow_of(request), first)
+        return WebSocketResponse(
+            feed,
+            subprotocols=[subprotocol] if subprotocol else [],
+            frame_limit_bytes=settings.frame_limit_bytes,
+            deflate=settings.deflate,
+        )
+
+
+class WebSocketFeed(Feed, WebSocketTaker):
+    """One WebSocket session."""
+
+    def __init__(self, hub: Hub, is_msgpack: bool, overflow: str, first: Subscribe | None) -> None:
+        forms = hub.forms
+        super().__init__(
+            hub.broker, hub.flusher, forms.binary_frame if is_msgpack else forms.text_frame, overflow
+        )
+        self.hub = hub
+        self.is_msgpack = is_msgpack
+        self.socket: WebSocket | None = None
+        self.commands: deque[Command | Rejected] = deque([first] if first is not None else [])
+        self.is_running = False
+        self.acknowledged: int | None = None
+
+    # What the connection calls
+
+    def opened(self, socket: WebSocket) -> None:
+        self.socket = socket
+        self.hub.open.add(self)
+        self.push(
+            Welcome(
+                session=self.session.id,
+                epoch=self.broker.epoch(),
+                cursor=self.broker.cursor(),
+                version=__version__,
+            )
+        )
+        self.attach(socket)
+        if self.hub.is_draining:
+            self.end("shutdown", self.hub.reconnect_after())
+        elif self.commands:
+            self._run()
+
+    def received_text(self, data: bytes) -> None:
+        if self.is_msgpack:
+            self._refuse("extra.v1.msgpack takes binary frames")
+        else:
+            self._receive(decode_commands_json(data, self.hub.settings.websocket.commands_limit))
+
+    def received_binary(self, data: bytes) -> None:
+        if self.is_msgpack:
+            self._receive(decode_commands_msgpack(data, self.hub.settings.websocket.commands_limit))
+        else:
+            self._refuse("extra.v1.json takes text frames")
+
+    def closed(self, code: int, reason: str) -> None:
+        self.socket = None
+        self.commands.clear()
+        self.hub.open.discard(self)
+        self.detach()
+
+    # What the broker calls
+
+    def tick(self) -> None:
+        """Pings are the connection's own."""
+
+    def end(self, reason: str, reconnect_after_s: float) -> None:
+        socket = self.socket
+        if socket is None:
+            return
+        self.socket = None
+        self.commands.clear()
+        self.hub.count_goodbye(reason)
+        cursor = self.last_cursor()
+        if self.acknowledged is not None:
+            cursor = format_cursor(self.broker.epoch(), self.acknowledged)
+        socket.write(self._frame(Goodbye(cursor=cursor, reconnect_after=reconnect_after_s, reason=reason)))
+        socket.close(CLOSE_CODES[reason], reason)
+
+    def push(self, push: Push) -> None:
+        """Send a push behind everything that waits."""
+        self.session.put_control(self._frame(push))
+
+    # Commands
+
+    def _receive(self, commands: list[Command | Rejected]) -> None:
+        if self.socket is None:
+            return  # it has had its goodbye
+        self.commands.extend(commands)
+        if not self.is_running:
+            self._run()
+
+    def _run(self) -> None:
+        self.is_running = True
+        self.hub.spawn(self._run_commands())
+        if self.is_running and self.socket is not None:
+            self.socket.pause_reading()
+
+    async def _run_commands(self) -> None:
+        """Run what waits. Ends with the connection: `closed` empties the queue and closes the session."""
+        try:
+            while self.commands:
+                await self.session.wait_for_room()
+                command = self.commands.popleft()
+                if isinstance(command, Rejected):
+                    self._reject(command)
+                    continue
+                try:
+                    await self._execute(command)
+                except ChannelClosed:
+                    raise
+                except ExtraError as error:
+                    await self.broker.catch_up(self.session)  # what a failed subscription has held back
+                    self.push(
+                        ErrorPush(
+                            id=command.id, code=error.code, message=str(error), temporary=error.temporary
+                        )
+                    )
+        except ChannelClosed:
+            return  # the client has gone
+        finally:
+            self.is_running = False
+            if self.socket is not None:
+                self.socket.resume_reading()
+
+    async def _execute(self, command: Command) -> None:
+        if isinstance(command, Publish):
+            await self._publish(command)
+        elif isinstance(command, Subscribe):
+            await self._subscribe(command)
+        elif isinstance(command, Unsubscribe):
+            self._unsubscribe(command)
+        elif isinstance(command, Ack):
+            self._acknowledge(command)
+        elif isinstance(command, Ping):
+            self.push(Pong(id=command.id))
+
+    async def _publish(self, command: Publish) -> None:
+        broker = self.broker
+        receipt = await broker.publish_message(message_of(command, broker), command.key)
+        if command.id is not None:
+            self.push(
+                Published(
+                    id=command.id,
+                    topic=receipt.topic,
+                    offset=receipt.offset,
+                    cursor=receipt.cursor,
+                    subscribers=receipt.subscribers,
+                )
+            )
+
+    async def _subscribe(self, command: Subscribe) -> None:
+        filters = list(dict.fromkeys(command.filters))
+        since = parse_since(command.since) if command.since is not None else Since("now")
+        if command.overflow is not None:
+            self.session.outbox.overflow = parse_overflow(command.overflow)
+        broker = self.broker
+        replay = await broker.add_filters(
+            self.session, filters, since, retained=command.retained, replay_all=command.replay == "all"
+        )
+        await broker.catch_up(self.session)
+        self.push(
+            Subscribed(id=command.id, cursor=broker.cursor(), replayed=replay.count, complete=replay.complete)
+        )
+
+    def _unsubscribe(self, command: Unsubscribe) -> None:
+        filters = command.filters
+        for topic_filter in filters:
+            if topic_filter not in self.session.filters:
+                raise NotSubscribed(f"not subscribed to {topic_filter[:80]!r}")
+        for topic_filter in filters:
+            self.broker.remove_filter(self.session, topic_filter)
+        self.push(Unsubscribed(id=command.id))
+
+    def _acknowledge(self, command: Ack) -> None:
+        if command.offset > self.broker.delivered:
+            raise InvalidCommand(
+                f"offset {command.offset} has not been delivered: the log is at {self.broker.delivered}"
+            )
+        self.acknowledged = max(command.offset, self.acknowledged or 0)
+        if command.id is not None:
+            cursor = format_cursor(self.broker.epoch(), self.acknowledged)
+            self.push(Acknowledged(id=command.id, cursor=cursor))
+
+    def _reject(self, rejected: Rejected) -> None:
+        self.push(ErrorPush(id=rejected.id, code=rejected.code, message=rejected.message, temporary=False))
+
+    def _refuse(self, reason: str) -> None:
+        if self.socket is not None:
+            self.socket.close(CLOSE_CODES["unsupported_frame"], reason)
+
+    def _frame(self, push: Push) -> bytes:
+        if self.is_msgpack:
+            return server_frame(BINARY, encode_msgpack(push))
+        return server_frame(TEXT, encode_json(push))

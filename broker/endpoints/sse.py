@@ -1,0 +1,107 @@
+"""Server-Sent Events: a session whose outbox is written as the body of a response that goes on."""
+
+from typing import Final
+
+from broker.endpoints.feed import Feed
+from broker.endpoints.hub import Hub
+from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
+from extra.errors import ChannelClosed, InvalidCommand
+from extra.http import Request, Response, Stream, StreamingResponse, StreamTaker
+from extra.protocols.encoding import encode_json
+from extra.protocols.pushes import Goodbye
+from extra.protocols.sse import comment, event
+from extra.pubsub import Since, WireForm, format_cursor
+
+__all__ = ["EventFeed", "EventStreams"]
+
+HEARTBEAT: Final = comment()
+HEADERS: Final = (("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"))
+CONTENT_TYPE: Final = "text/event-stream"
+
+
+class EventStreams:
+    """`GET /t/{filter}` with `Accept: text/event-stream`, and `GET /sse`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+
+    async def open(self, request: Request) -> Response:
+        """Subscribe, and answer with a stream.
+
+        What is wrong with the request is answered before the stream begins.
+        """
+        filters = filters_of(request)
+        forms = self.hub.forms
+        form: WireForm = forms.event
+        if request.query_value("format") is not None:
+            if request.query_value("format") not in ("raw", "json"):
+                raise InvalidCommand(f"parameter 'format' is {request.query_value('format')!r}: json or raw")
+            form = forms.raw_event if request.query_value("format") == "raw" else form
+        since = since_of(request, "now")
+        retained = flag_of(request, "retained")
+        if request.method == "HEAD":
+            self.hub.broker.check_filters(filters)
+            return Response(200, content_type=CONTENT_TYPE, headers=HEADERS)
+        feed = EventFeed(self.hub, form, overflow_of(request))
+        try:
+            await feed.subscribe(filters, since, retained)
+        except BaseException:
+            feed.detach()
+            raise
+        return StreamingResponse(feed, content_type=CONTENT_TYPE, headers=HEADERS)
+
+
+class EventFeed(Feed, StreamTaker):
+    """One event stream."""
+
+    def __init__(self, hub: Hub, form: WireForm, overflow: str) -> None:
+        super().__init__(hub.broker, hub.flusher, form, overflow)
+        self.hub = hub
+        self.stream: Stream | None = None
+        self.begins_at = ""
+
+    async def subscribe(self, filters: list[str], since: Since, retained: bool | None) -> None:
+        """Register; raises as `Broker.add_filters` does. Catching up begins when the stream is open."""
+        replay = await self.broker.add_filters(self.session, filters, since, retained=retained)
+        after, known = replay.after, replay.known
+        if not self.session.is_live():
+            await self.broker.advance(self.session)  # the first look at the log says what is gone already
+        self.begins_at = format_cursor(self.broker.epoch(), after, known if known >= 0 else replay.known)
+
+    def opened(self, stream: Stream) -> None:
+        self.stream = stream
+        stream.write(event(None, id=self.begins_at, retry_ms=self.hub.settings.sse.retry_ms))
+        self.hub.open.add(self)
+        self.attach(stream)
+        if not self.session.is_live():
+            self.hub.spawn(self._catch_up())
+        if self.hub.is_draining:
+            self.end("shutdown", self.hub.reconnect_after())
+
+    def tick(self) -> None:
+        self.quiet_s += 1
+        stream = self.stream
+        if self.quiet_s >= self.hub.settings.sse.heartbeat_s and stream is not None and stream.writable:
+            self.quiet_s = 0
+            stream.write(HEARTBEAT)
+
+    def end(self, reason: str, reconnect_after_s: float) -> None:
+        stream = self.stream
+        if stream is None:
+            return
+        self.stream = None
+        self.hub.count_goodbye(reason)
+        goodbye = Goodbye(cursor=self.last_cursor(), reconnect_after=reconnect_after_s, reason=reason)
+        stream.write(event(encode_json(goodbye), event="goodbye", retry_ms=int(reconnect_after_s * 1000)))
+        stream.close()
+
+    def closed(self) -> None:
+        self.stream = None
+        self.hub.open.discard(self)
+        self.detach()
+
+    async def _catch_up(self) -> None:
+        try:
+            await self.broker.catch_up(self.session)
+        except ChannelClosed:
+            return  # the client has gone

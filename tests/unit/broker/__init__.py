@@ -1,0 +1,1 @@
+"""Tests of the daemon's own modules: settings, command line, log."""
