@@ -281,10 +281,18 @@ class Broker(Delivery):
         return await self.read(list(filters), parse_since(since), limit, retained)
 
     def check_filters(self, filters: list[str]) -> None:
-        """Raise InvalidFilter unless all are topic filters, InvalidCommand when there are none."""
+        """Raise InvalidFilter unless all are topic filters.
+
+        InvalidCommand or LimitExceeded for none or too many.
+        """
         if not filters:
             raise InvalidCommand("at least one topic filter is needed")
         limits = self.limits
+        if len(filters) > limits.subscriptions_limit:
+            raise LimitExceeded(
+                f"{len(filters)} topic filters are more than {limits.subscriptions_limit}"
+                " (broker.subscriptions_limit)"
+            )
         for topic_filter in filters:
             check_filter(topic_filter, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
 

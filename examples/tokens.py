@@ -1,0 +1,49 @@
+"""An answer streamed token by token. The producer outlives the request; a refreshed page continues.
+
+`POST /ask` starts an answer and returns at once with its number. The tokens go to a topic of their own, and
+the page reads that topic from its start: whether it was there from the first token, comes late, or comes
+back.
+"""
+
+import asyncio
+import itertools
+import random
+
+import extra
+from examples.pages import parse_arguments, run, serve_page
+from extra.http import Request, Response, Router, json_response
+
+ANSWER = """Every topic is a URL, so an answer can be one as well. The model writes to it at its own pace, and
+whoever reads it may come and go: the log keeps what was said, the cursor says how far the reader was, and a
+page that is refreshed in the
+middle of a sentence reads the beginning again and then simply goes on, word by word, as if nothing had
+happened.
+"""
+
+
+async def answer(broker: extra.Client, topic: str) -> None:
+    """Be a language model: write tokens with pauses, and say when it is over."""
+    for token in ANSWER.split():
+        await broker.publish(topic, {"token": token + " "})
+        await asyncio.sleep(random.uniform(0.02, 0.12))
+    await broker.publish(topic, {"end": True})
+
+
+async def main() -> None:
+    """Serve the page, and write answers."""
+    arguments = parse_arguments(__doc__)
+    router = Router()
+    numbers = itertools.count(random.randrange(1_000_000))
+    async with extra.Client(arguments.broker) as broker, asyncio.TaskGroup() as tasks:
+
+        async def ask(request: Request) -> Response:
+            topic = f"answers/{next(numbers)}"
+            tasks.create_task(answer(broker, topic))  # it belongs to this program, not to the request
+            return json_response({"topic": topic}, 202)
+
+        router.add("POST", "/ask", ask)
+        await serve_page("tokens.html", arguments.broker, arguments.port, router)
+
+
+if __name__ == "__main__":
+    run(main())

@@ -1,0 +1,101 @@
+"""Each example, as its README says: a broker, a script beside it, and the page in a browser."""
+
+import asyncio
+import socket
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import BrowserContext, Page, expect
+
+from tests.browser.daemon import ROOT, Daemon, running_daemon
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="session"),
+]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def example(name: str) -> AsyncIterator[tuple[Daemon, str]]:
+    """A broker that knows the example's origin, and the example; gives the broker and the page's URL."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with running_daemon("--server-allow-origins", url) as daemon:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", f"examples.{name}", "--broker", daemon.url, "--port", str(port),
+            stdout=PIPE, cwd=ROOT,
+        )  # fmt: skip
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(20):
+                line = await process.stdout.readline()
+            assert line.decode().strip() == f"open {url}"
+            yield daemon, url
+        finally:
+            process.kill()
+            await process.communicate()
+
+
+async def test_two_browsers_chat(page: Page, context: BrowserContext) -> None:
+    async with example("chat") as (_, url):
+        other = await context.new_page()
+        for each in (page, other):
+            await each.goto(url)
+            await expect(each.locator("#state")).to_have_text("live")
+        await page.get_by_label("Your name").fill("Ada")
+        await page.get_by_label("Message").fill("<b>hello</b>")
+        await page.get_by_role("button", name="Send").click()
+        for each in (page, other):
+            await expect(each.locator("#lines li")).to_have_text(["Ada<b>hello</b>"])
+        late = await context.new_page()
+        await late.goto(url)
+        await expect(late.locator("#lines li")).to_have_text(["Ada<b>hello</b>"])
+
+
+async def test_the_dashboard_shows_every_device(page: Page) -> None:
+    async with example("dashboard") as (_, url):
+        await page.goto(url)
+        await expect(page.locator("article")).to_have_count(6)
+        await expect(page.locator("#state")).to_have_text("live")
+        reading = page.locator("article output").first
+        await expect(reading).to_contain_text("°C")
+        before = await reading.text_content()
+        await expect(reading).not_to_have_text(before or "")
+
+
+async def test_a_page_refreshed_mid_answer_continues(page: Page) -> None:
+    async with example("tokens") as (daemon, url):
+        await page.goto(url)
+        await page.get_by_role("button", name="Ask").click()
+        await expect(page.locator("#answer")).to_contain_text("Every topic is a URL")
+        await page.reload()
+        await expect(page.locator("#answer")).to_contain_text("Every topic is a URL")
+        await expect(page.locator("#answer")).not_to_contain_text("nothing had happened")
+        await expect(page.locator("#state")).to_have_text("done", timeout=30_000)
+        read = await daemon.http.get("/t/answers/*", params={"limit": 1000})
+        tokens = [each["data"].get("token", "") for each in read.json()["messages"]]
+        assert await page.locator("#answer").text_content() == "".join(tokens)
+
+
+async def test_a_job_reports_its_progress() -> None:
+    async with running_daemon() as daemon:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "examples.progress", "--broker", daemon.url, stdout=PIPE, cwd=ROOT
+        )
+        async with asyncio.timeout(30):
+            said, _ = await process.communicate()
+        assert process.returncode == 0
+        bars = [each for each in said.decode().split("\r") if each]
+        assert bars[-1] == f"[{'#' * 40}] 100%\n"
+        assert bars == sorted(bars, key=lambda bar: bar.count("#")), "in order"
