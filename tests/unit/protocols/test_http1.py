@@ -1,0 +1,403 @@
+"""HTTP/1.1 requests become events, and the limits hold, however the bytes are cut."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from extra.errors import LocalProtocolError, RemoteProtocolError
+from extra.protocols.http1 import (
+    LAST_CHUNK,
+    PIECE,
+    BodyPart,
+    HTTP1Parser,
+    MalformedRequest,
+    OversizeRequest,
+    RequestEnd,
+    RequestEvent,
+    RequestHead,
+    UnsupportedRequest,
+    chunk,
+    response_head,
+)
+
+GET = b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def events_of(parser: HTTP1Parser) -> Iterator[RequestEvent]:
+    while (event := parser.next_event()) is not None:
+        yield event
+
+
+def parse(*pieces: bytes, head_limit_bytes: int = 32768, headers_limit: int = 100) -> list[RequestEvent]:
+    """Return the events of what is received piece by piece."""
+    parser = HTTP1Parser(head_limit_bytes=head_limit_bytes, headers_limit=headers_limit)
+    events: list[RequestEvent] = []
+    for piece in pieces:
+        parser.receive_data(piece)
+        events += events_of(parser)
+    return events
+
+
+def head_of(data: bytes) -> RequestHead:
+    head = parse(data)[0]
+    assert isinstance(head, RequestHead)
+    return head
+
+
+def body_of(events: list[RequestEvent]) -> bytes:
+    return b"".join(event.data for event in events if isinstance(event, BodyPart))
+
+
+def one_by_one(data: bytes) -> list[bytes]:
+    return [data[i : i + 1] for i in range(len(data))]
+
+
+def refusal(*pieces: bytes, head_limit_bytes: int = 32768, headers_limit: int = 100) -> MalformedRequest:
+    with pytest.raises(MalformedRequest) as caught:
+        parse(*pieces, head_limit_bytes=head_limit_bytes, headers_limit=headers_limit)
+    return caught.value
+
+
+def test_head_is_given_with_names_in_lower_case_and_values_without_surrounding_space() -> None:
+    head = head_of(b"GET /a?b=c HTTP/1.1\r\nHost:x\r\nX-Empty:\r\nACCEPT: \t text/html \t\r\n\r\n")
+    assert (head.method, head.target, head.http_version) == ("GET", b"/a?b=c", "1.1")
+    assert head.headers == [(b"host", b"x"), (b"x-empty", b""), (b"accept", b"text/html")]
+    assert (head.keep_alive, head.upgrade, head.expect_continue) == (True, None, False)
+    assert (head.content_length, head.chunked, head.has_body) == (None, False, False)
+
+
+def test_request_without_a_body_ends_at_once() -> None:
+    assert [type(event) for event in parse(GET)] == [RequestHead, RequestEnd]
+
+
+def test_body_of_known_length_ends_with_its_last_byte() -> None:
+    events = parse(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel", b"lo", GET)
+    assert [type(event) for event in events] == [
+        RequestHead,
+        BodyPart,
+        BodyPart,
+        RequestEnd,
+        RequestHead,
+        RequestEnd,
+    ]
+    assert body_of(events) == b"hello"
+
+
+def test_length_zero_is_no_body() -> None:
+    events = parse(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    assert [type(event) for event in events] == [RequestHead, RequestEnd]
+    assert isinstance(events[0], RequestHead)
+    assert events[0].has_body is False
+
+
+def test_chunks_are_joined_and_their_extensions_dropped() -> None:
+    """RFC 9112 7.1.1: a recipient ignores extensions that it does not know."""
+    data = b'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: CHUNKED\r\n\r\n5;a=b;c="d"\r\nhello\r\n1\r\n!\r\n0\r\n\r\n'
+    events = parse(data)
+    assert body_of(events) == b"hello!"
+    assert isinstance(events[-1], RequestEnd)
+
+
+def test_trailers_stay_out_of_the_head() -> None:
+    """RFC 9110 6.5.1: they are not merged into the header section."""
+    head, *_ = events = parse(
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: evil\r\nX: y\r\n\r\n"
+        + GET
+    )
+    assert isinstance(head, RequestHead)
+    assert head.headers == [(b"host", b"x"), (b"transfer-encoding", b"chunked")]
+    assert isinstance(events[2], RequestHead)
+    assert events[2].headers == [(b"host", b"x")]
+
+
+def test_pipelined_requests_come_in_their_order() -> None:
+    targets = [
+        event.target for event in parse(GET.replace(b"/a", b"/1") + GET) if isinstance(event, RequestHead)
+    ]
+    assert targets == [b"/1?b=c", b"/a?b=c"]
+
+
+def test_only_a_piece_of_what_was_received_is_parsed_ahead() -> None:
+    parser = HTTP1Parser()
+    parser.receive_data(GET * 10_000)
+    parser.next_event()
+    assert parser.unparsed_bytes == len(GET) * 10_000 - PIECE
+
+
+def test_unparsed_data_is_kept_in_order_behind_what_comes_later() -> None:
+    parser = HTTP1Parser()
+    parser.receive_data(GET * 1000)
+    parser.next_event()
+    parser.receive_data(GET)
+    heads = [event for event in events_of(parser) if isinstance(event, RequestHead)]
+    assert len(heads) == 1000
+
+
+def test_large_body_of_known_length_is_parsed_in_one_go() -> None:
+    parser = HTTP1Parser()
+    parser.receive_data(
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000 + GET
+    )
+    sizes = [len(event.data) for event in events_of(parser) if isinstance(event, BodyPart)]
+    assert sum(sizes) == 100_000
+    assert len(sizes) == 2
+
+
+def test_in_message_tells_whether_a_request_has_begun() -> None:
+    parser = HTTP1Parser()
+    seen = []
+    for data in (b"\r\n", b"G", GET[1:], b""):
+        parser.receive_data(data)
+        list(events_of(parser))
+        seen.append(parser.in_message)
+    assert seen == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("data", "keep_alive"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: a, Close\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True),
+    ],
+)
+def test_connection_goes_on_as_version_and_connection_say(data: bytes, keep_alive: bool) -> None:
+    """RFC 9112 9.3."""
+    assert head_of(data).keep_alive is keep_alive
+
+
+def test_nothing_is_looked_at_after_the_last_request() -> None:
+    last = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    parser = HTTP1Parser()
+    parser.receive_data(last + b"\0garbage" * 2000)
+    assert [type(event) for event in events_of(parser)] == [RequestHead, RequestEnd]
+    parser.receive_data(b"more")
+    assert parser.unparsed_bytes == 0
+    assert parser.next_event() is None
+
+
+def test_expectation_is_noted_in_1_1_and_ignored_in_1_0() -> None:
+    """RFC 9110 10.1.1."""
+    fields = b"Host: x\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n"
+    assert head_of(b"POST / HTTP/1.1\r\n" + fields).expect_continue is True
+    assert head_of(b"POST / HTTP/1.0\r\n" + fields).expect_continue is False
+    assert head_of(b"POST / HTTP/1.0\r\nExpect: other\r\n\r\n").expect_continue is False
+
+
+def test_upgrade_is_told_and_the_rest_left_alone() -> None:
+    parser = HTTP1Parser()
+    parser.receive_data(
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n\x81\x80abcd"
+    )
+    head, end = events_of_upgrade(parser)
+    assert isinstance(head, RequestHead)
+    assert head.upgrade == b"websocket"
+    assert isinstance(end, RequestEnd)
+    assert parser.take_rest() == b"\x81\x80abcd"
+    parser.receive_data(b"more")
+    assert parser.next_event() is None
+
+
+def events_of_upgrade(parser: HTTP1Parser) -> tuple[RequestEvent | None, RequestEvent | None]:
+    return parser.next_event(), parser.next_event()
+
+
+def test_upgrade_not_taken_is_followed_by_the_next_request() -> None:
+    """RFC 9110 7.8: a server may ignore Upgrade."""
+    upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert [type(event) for event in parse(upgrade + GET)] == [RequestHead, RequestEnd] * 2
+    assert [type(event) for event in parse(*one_by_one(upgrade + GET))] == [RequestHead, RequestEnd] * 2
+
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: evil\r\nX: y\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "framed"),
+    [
+        (b"1.0", b"Content-Length: %d\r\n\r\n%b" % (len(SMUGGLED), SMUGGLED)),
+        (b"1.1", b"Content-Length: %d\r\n\r\n%b" % (len(SMUGGLED), SMUGGLED)),
+        (
+            b"1.1",
+            b"Transfer-Encoding: chunked\r\n\r\n" + chunk(SMUGGLED[:9]) + chunk(SMUGGLED[9:]) + LAST_CHUNK,
+        ),
+    ],
+)
+@pytest.mark.parametrize("cut", [False, True])
+def test_body_of_a_request_with_upgrade_is_its_body(version: bytes, framed: bytes, cut: bool) -> None:
+    """To llhttp it has none, and the body would be the next request."""
+    upgrade = b"Connection: Upgrade, keep-alive\r\nUpgrade: h2c\r\n"
+    data = b"POST /up HTTP/" + version + b"\r\nHost: x\r\n" + upgrade + framed + GET
+    events = parse(*(one_by_one(data) if cut else [data]))
+    heads = [event for event in events if isinstance(event, RequestHead)]
+    assert [head.target for head in heads] == [b"/up", b"/a?b=c"]
+    assert body_of(events) == SMUGGLED
+
+
+def test_events_do_not_depend_on_the_cut() -> None:
+    data = (
+        GET
+        + b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n"
+        + GET
+    )
+    whole, cut = parse(data), parse(*one_by_one(data))
+    assert body_of(whole) == body_of(cut)
+    assert [type(event) for event in whole if not isinstance(event, BodyPart)] == [
+        type(event) for event in cut if not isinstance(event, BodyPart)
+    ]
+
+
+# Limits.
+
+
+def head_of_size(fields_bytes: int) -> bytes:
+    """Return a request whose target and fields are counted as so many bytes."""
+    start = b"GET / HTTP/1.1\r\nHost: x\r\nX: "
+    counted = len(b"/") + len(b"Host: x\r\n") + len(b"X: \r\n")
+    return start + b"y" * (fields_bytes - counted) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_head_may_be_as_large_as_the_limit_and_no_larger(cut: bool) -> None:
+    for size in (1000, 32768):
+        data = head_of_size(size)
+        assert len(parse(*(one_by_one(data) if cut else [data]), head_limit_bytes=size)) == 2
+        data = head_of_size(size + 1)
+        error = refusal(*(one_by_one(data) if cut else [data]), head_limit_bytes=size)
+        assert (error.status, error.code) == (431, "limit_exceeded")
+        assert str(error) == f"head larger than head_limit_bytes={size}"
+
+
+def test_target_that_is_too_long_is_told_apart() -> None:
+    """RFC 9110 15.5.15."""
+    error = refusal(b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\n", head_limit_bytes=1000)
+    assert (type(error), error.status, str(error)) == (
+        OversizeRequest,
+        414,
+        "target longer than head_limit_bytes=1000",
+    )
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
+def test_ten_thousand_header_bytes_are_too_many_for_a_smaller_limit(end: bytes) -> None:
+    """Also while the field that they are in has not ended: nobody waits for that."""
+    error = refusal(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 10_000 + end, head_limit_bytes=5000)
+    assert error.status == 431
+
+
+def test_number_of_fields_is_limited() -> None:
+    start = b"GET / HTTP/1.1\r\nHost: x\r\n"
+    assert len(parse(start + b"X: y\r\n" * 9 + b"\r\n", headers_limit=10)) == 2
+    error = refusal(start + b"X: y\r\n" * 10 + b"\r\n", headers_limit=10)
+    assert (error.status, str(error)) == (431, "more header fields than headers_limit=10")
+
+
+@pytest.mark.parametrize("filler", [b"\r\n", b"GET / HTTP/1.1\r\nHost: " + b" " * 40_000])
+def test_what_completes_no_field_is_counted_as_well(filler: bytes) -> None:
+    parser = HTTP1Parser(head_limit_bytes=1000)
+    with pytest.raises(OversizeRequest):
+        for _ in range(40_000):
+            parser.receive_data(filler)
+            list(events_of(parser))
+
+
+def test_trailers_count_as_fields() -> None:
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    error = refusal(chunked + b"X: " + b"y" * 900 + b"\r\n\r\n", head_limit_bytes=900)
+    assert (error.status, str(error)) == (431, "trailers larger than head_limit_bytes=900")
+    error = refusal(chunked + b"X: y\r\n" * 10, headers_limit=10)
+    assert error.status == 431
+
+
+def test_chunks_may_be_as_small_as_one_byte() -> None:
+    data = (
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"1\r\nx\r\n" * 20_000
+        + b"0\r\n\r\n"
+    )
+    assert len(body_of(parse(data, head_limit_bytes=200))) == 20_000
+
+
+def test_chunks_that_are_mostly_extension_are_refused() -> None:
+    parser = HTTP1Parser(head_limit_bytes=1000)
+    parser.receive_data(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    list(events_of(parser))
+    received = 0
+    with pytest.raises(OversizeRequest) as caught:
+        while True:
+            parser.receive_data(b"1;" + b"a" * 90 + b"\r\nx\r\n")
+            received += 97
+            list(events_of(parser))
+    assert caught.value.status == 413
+    assert received < 10_000
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"BREW / HTTP/1.1\r\n", 501),
+        (b"get / HTTP/1.1\r\n", 501),
+        (b"\x16\x03\x01\x02\x00", 501),
+        (b"DESCRIBE / HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+        (b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", 501),
+        (b"GET / HTTP/0.9\r\nHost: x\r\n\r\n", 505),
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nExpect: a-miracle\r\n\r\n", 417),
+    ],
+)
+def test_what_is_not_spoken_here_is_said_to_be_so(data: bytes, status: int) -> None:
+    """RFC 9110 9.1, 10.1.1, 15.6.6."""
+    error = refusal(data)
+    assert (type(error), error.status, error.code) == (UnsupportedRequest, status, "unsupported")
+    assert refusal(*one_by_one(data)).status == status
+
+
+def test_error_comes_after_the_requests_before_it_and_stays() -> None:
+    parser = HTTP1Parser()
+    parser.receive_data(GET + b"GET / HTTP/1.1\r\n\r\n")
+    assert isinstance(parser.next_event(), RequestHead)
+    assert isinstance(parser.next_event(), RequestEnd)
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match="^no Host$"):
+            parser.next_event()
+        parser.receive_data(GET)
+
+
+def test_messages_say_what_is_wrong_and_hold_nothing_of_the_peer() -> None:
+    error = refusal(b"GET / HTTP/1.1\r\nHost: x\r\nSecret token: s3cret\r\n\r\n")
+    assert str(error) == "invalid header token"
+
+
+# What goes out.
+
+
+def test_response_head_has_its_fields_in_their_order_and_the_common_lines_last() -> None:
+    head = response_head(200, [("Content-Length", "3"), ("X-Name", "é")], "Date: now\r\n")
+    assert head == b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-Name: \xe9\r\nDate: now\r\n\r\n"
+
+
+@pytest.mark.parametrize("bad", ["a\r\nb: c", "a\rb", "a\nb", "a\0b", "\n", "€"])
+def test_fields_that_would_break_a_head_are_not_sent(bad: str) -> None:
+    """RFC 9110 5.5."""
+    with pytest.raises(LocalProtocolError):
+        response_head(200, [("X", bad)])
+    with pytest.raises(LocalProtocolError):
+        response_head(200, [(bad, "x")])
+
+
+def test_unknown_status_is_not_sent() -> None:
+    with pytest.raises(LocalProtocolError, match="unknown status 299"):
+        response_head(299, [])
+
+
+def test_chunk_has_its_size_in_hexadecimal_and_an_empty_one_is_nothing() -> None:
+    """RFC 9112 7.1: an empty chunk would end the body."""
+    assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
+    assert chunk(b"") == b""
