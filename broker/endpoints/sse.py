@@ -58,7 +58,7 @@ class EventFeed(Feed, StreamTaker):
         super().__init__(hub.broker, hub.flusher, form, overflow)
         self.hub = hub
         self.stream: Stream | None = None
-        self.begins_at = ""
+        self.begins_at: str | None = None
 
     async def subscribe(self, filters: list[str], since: Since, retained: bool | None) -> None:
         """Register; raises as `Broker.add_filters` does. Catching up begins when the stream is open."""
@@ -66,7 +66,10 @@ class EventFeed(Feed, StreamTaker):
         after, known = replay.after, replay.known
         if not self.session.is_live():
             await self.broker.advance(self.session)  # the first look at the log says what is gone already
-        self.begins_at = format_cursor(self.broker.epoch(), after, known if known >= 0 else replay.known)
+        epoch = self.broker.epoch()
+        if since.position is None or since.position.epoch == epoch:
+            self.begins_at = format_cursor(epoch, after, known if known >= 0 else replay.known)
+        # Else the client keeps the cursor of the old epoch until it has been told of the gap.
 
     def opened(self, stream: Stream) -> None:
         self.stream = stream

@@ -165,11 +165,19 @@ class Outbox:
         return entry
 
     def lowest(self) -> int:
-        """Return the lowest offset of a message that waits, or 0. Cost: one step per entry."""
+        """Return the lowest offset that waits, or 0: of a message, or of what a gap tells. One step per entry."""
         lowest = 0
-        for entry in list(self.newest.values()) if self.newest is not None else self.entries[self.first :]:
-            if isinstance(entry, Message) and (lowest == 0 or entry.offset < lowest):
-                lowest = entry.offset
+        waiting = list(self.newest.values()) if self.newest is not None else self.entries[self.first :]
+        if self.gap is not None:
+            waiting.append(self.gap)
+        for entry in waiting:
+            offset = 0
+            if isinstance(entry, Message):
+                offset = entry.offset
+            elif isinstance(entry, Gap):
+                offset = (entry.after if entry.after is not None else 0) + 1
+            if offset > 0 and (lowest == 0 or offset < lowest):
+                lowest = offset
         return lowest
 
     def clear(self) -> None:
