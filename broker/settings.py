@@ -256,7 +256,7 @@ class BrokerSettings:
     retained_limit_bytes: int = _number(
         67_108_864, "bytes", "most that retained messages take together; 0 retains none"
     )
-    idempotency_limit_keys: int = _number(10_000, "keys", "most idempotency keys that are remembered")
+    idempotency_limit_keys: int = _number(100_000, "keys", "most idempotency keys that are remembered")
     idempotency_window_s: float = _number(120.0, "seconds", "how long an idempotency key is remembered")
     match_cache_topics: int = _number(4096, "topics", "most topics whose subscribers are remembered", low=1)
     batch_limit_messages: int = _number(10_000, "messages", "most messages in one POST /publish", low=1)

@@ -174,7 +174,8 @@ class WebSocketFeed(Feed, WebSocketTaker):
         """Run what waits. Ends with the connection: `closed` empties the queue and closes the session."""
         try:
             while self.commands:
-                await self.session.wait_for_room()
+                if not isinstance(self.commands[0], Subscribe):  # which waits for room as it catches up
+                    await self.session.wait_for_room()
                 command = self.commands.popleft()
                 if isinstance(command, Rejected):
                     self._reject(command)

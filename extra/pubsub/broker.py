@@ -50,7 +50,7 @@ class BrokerLimits:
     outbox_limit_bytes: int = 1024 * 1024
     subscriptions_limit: int = 1000
     match_cache_topics: int = 4096
-    idempotency_limit_keys: int = 10_000
+    idempotency_limit_keys: int = 100_000
     idempotency_window_s: float = 120.0
 
 

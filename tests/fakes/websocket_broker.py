@@ -71,7 +71,7 @@ class Connection:
         for push in pushes:
             await self.send(push)
 
-    async def send(self, frame: JSONValue | bytes) -> None:
+    async def send(self, frame: "JSONValue | bytes") -> None:
         """Send one frame: bytes as they are."""
         if self.subprotocol == "extra.v1.msgpack":
             await self._socket.send_bytes(frame if isinstance(frame, bytes) else msgpack.packb(frame))
@@ -150,12 +150,12 @@ class WebSocketBroker:
         self.head = 0
         self.welcomes = True
         self.speaks_msgpack = True
-        self.refusals: deque[int] = deque()
+        self.refusals: deque[tuple[int, str]] = deque()
         self.answers: deque[tuple[int, dict[str, str], bytes]] = deque()
         self.requests: list[Request] = []
         self.handshakes = 0
         self._connections: asyncio.Queue[Connection] = asyncio.Queue()
-        self._open: set[Connection] = set()
+        self.open: set[Connection] = set()
         application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(application, shutdown_timeout=0.1)
@@ -170,7 +170,7 @@ class WebSocketBroker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for connection in self._open:
+        for connection in self.open:
             connection.cut()
         await self._runner.cleanup()
 
@@ -191,12 +191,16 @@ class WebSocketBroker:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.handshakes += 1
         if self.refusals:
-            return web.Response(status=self.refusals.popleft())
+            status, code = self.refusals.popleft()
+            if not code:
+                return web.Response(status=status)
+            problem = {"status": status, "code": code, "detail": "refused"}
+            return web.json_response(problem, status=status, content_type="application/problem+json")
         spoken = ("extra.v1.json", "extra.v1.msgpack") if self.speaks_msgpack else ("extra.v1.json",)
         socket = web.WebSocketResponse(protocols=spoken, timeout=0.1, max_msg_size=0)
         await socket.prepare(request)
         connection = Connection(request, socket)
-        self._open.add(connection)
+        self.open.add(connection)
         if self.welcomes:
             await connection.push(
                 {
@@ -211,5 +215,5 @@ class WebSocketBroker:
         try:
             await connection.serve()
         finally:
-            self._open.discard(connection)
+            self.open.discard(connection)
         return socket

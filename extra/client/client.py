@@ -1,0 +1,487 @@
+"""A broker at a distance, with the names of the one in process.
+
+Tasks. Entering a client starts one task, which its own TaskGroup waits for: it serves one connection after
+the other until the client is left. While a connection lasts, a second task writes and the first reads.
+
+Flow control. Reading stops for a replay that its consumer does not keep up with, for `patience_s` at most,
+and never while a receipt is waited for; all else is subscriptions.py's. Writing stops when the connection
+does not take any more; then publishing waits for room among what has no receipt yet.
+
+A lost connection is logged once, however many attempts it takes until there is another one.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from extra.client.address import Address
+from extra.client.backoff import Backoff
+from extra.client.caller import Answer, Caller
+from extra.client.messages import Messages
+from extra.client.problems import error_from_code
+from extra.client.publications import Publications
+from extra.client.subscription import Subscription
+from extra.client.subscriptions import Subscriptions, message_of
+from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded
+from extra.protocols.commands import Publish
+from extra.protocols.pushes import ErrorPush, Goodbye, MessagePush, Published, Push, decode_pushes_json
+from extra.pubsub import Gap, Page, Receipt, compose, parse_cursor, parse_since
+from extra.topics import check_filter, check_topic
+
+if TYPE_CHECKING:
+    from extra.client.link import Link, LinkSettings
+
+__all__ = ["Client"]
+
+STABLE_S = 10.0
+"""A connection that lasts so long resets the back-off."""
+CLOSE_TIMEOUT_S = 2.0
+REREADS = 3
+"""So often reading history goes on from where the broker says, before it is given up."""
+
+logger = logging.getLogger("extra.client")
+
+
+class Client:
+    """A connection to a broker that comes back by itself, resumes, and sends again what was not answered.
+
+        async with Client("http://127.0.0.1:8080") as broker:
+            async with broker.subscribe("site/+/temp", since="start") as messages:
+                await broker.publish("site/a/temp", {"celsius": 21})
+                async for message in messages: ...
+
+    Entering connects once and raises if that fails; a connection that is lost later is made again until the
+    client is left. All subscriptions share it. A subscriber that does not keep up holds up no other, except
+    while the log is replayed to it: what is new for the others waits behind a replay, so a long catch-up
+    deserves a client of its own.
+
+    `url` is `http(s)://` or `ws(s)://`, with the path under which a proxy serves the broker, if it does.
+    `headers` go with every request. Times are in seconds; `patience_s` is how long a replay waits for a
+    consumer that stands still. `queue_limit_bytes` bounds what each subscription buffers, `inflight_limit`
+    and `inflight_limit_bytes` what is published and not yet answered, `frame_limit_bytes` a single push.
+    `random` (from 0 to 1), `clock` and `sleep` are there for tests.
+
+    `is_connected` says whether there is a connection just now. `reconnections`, `slow_goodbyes` (the broker
+    found the connection too slow) and `set_aside` count what has happened so far.
+
+    One event loop; nothing here is thread-safe.
+
+    Raises:
+        ValueError: an argument is not what it should be.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        codec: Literal["json", "msgpack"] = "json",
+        headers: Mapping[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        connect_timeout_s: float = 10.0,
+        request_timeout_s: float = 30.0,
+        ping_interval_s: float = 20.0,
+        ping_timeout_s: float = 20.0,
+        backoff_initial_s: float = 0.2,
+        backoff_limit_s: float = 15.0,
+        patience_s: float = 5.0,
+        queue_limit_bytes: int = 1024 * 1024,
+        inflight_limit: int = 1000,
+        inflight_limit_bytes: int = 8 * 1024 * 1024,
+        frame_limit_bytes: int = 16 * 1024 * 1024,
+        random: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        if codec not in ("json", "msgpack"):
+            raise ValueError(f"codec {codec!r} is not 'json' or 'msgpack'")
+        for name, limit in [
+            ("queue_limit_bytes", queue_limit_bytes),
+            ("inflight_limit", inflight_limit),
+            ("inflight_limit_bytes", inflight_limit_bytes),
+        ]:
+            if limit < 1:
+                raise ValueError(f"{name} {limit} is not above 0")
+        self._address = Address.parse(url)
+        self._codec_name = codec
+        self._headers = dict(headers or {})
+        self._ssl_context = ssl_context
+        self._connect_timeout_s = connect_timeout_s
+        self._request_timeout_s = request_timeout_s
+        self._ping_interval_s = ping_interval_s
+        self._ping_timeout_s = ping_timeout_s
+        self._patience_s = patience_s
+        self._queue_limit_bytes = queue_limit_bytes
+        self._frame_limit_bytes = frame_limit_bytes
+        self._backoff = Backoff(backoff_initial_s, backoff_limit_s, random)
+        self._clock = clock
+        self._sleep = sleep
+        self._work = asyncio.Event()  # there is something to send
+        self._room = asyncio.Event()  # a consumer has taken something, or a receipt is waited for
+        self._subscriptions = Subscriptions(self._work.set)
+        self._publications = Publications(inflight_limit, inflight_limit_bytes, self._wake)
+        self._numbers = count(1)
+        self._key_prefix = uuid.uuid4().hex
+        self._settings: LinkSettings | None = None
+        self._tasks = asyncio.TaskGroup()
+        self._runner: asyncio.Task[None] | None = None
+        self._first_link: Link | None = None
+        self._is_open = False
+        self.is_connected = False
+        self.reconnections = 0
+        self.slow_goodbyes = 0
+
+    async def __aenter__(self) -> "Client":
+        """Connect.
+
+        Raises:
+            BrokerClosed: nobody answers there, or not within `connect_timeout_s`.
+            Unauthenticated, Forbidden: the broker does not want us.
+            RemoteProtocolError: whoever answers is no broker.
+        """
+        assert self._runner is None, "a client is entered once"
+        from extra.client.link import CODECS, Link, LinkSettings  # websockets takes a while to import
+
+        self._settings = LinkSettings(
+            codec=CODECS[self._codec_name],
+            connect_timeout_s=self._connect_timeout_s,
+            close_timeout_s=CLOSE_TIMEOUT_S,
+            ping_interval_s=self._ping_interval_s,
+            ping_timeout_s=self._ping_timeout_s,
+            frame_limit_bytes=self._frame_limit_bytes,
+            headers=self._headers,
+            ssl_context=self._ssl_context,
+        )
+        self._first_link = link = await Link.open(self._address, self._settings)
+        await self._tasks.__aenter__()
+        self._is_open = self.is_connected = True
+        self._runner = self._tasks.create_task(self._run(link), name=f"extra client of {self._address.url}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connection, within 2 seconds. Publishing raises BrokerClosed, iterations end."""
+        assert self._runner is not None
+        assert self._first_link is not None
+        self._shut()
+        self._runner.cancel()
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                await self._tasks.__aexit__(kind, error, traceback)
+            else:  # the group would wrap it
+                await self._tasks.__aexit__(None, None, None)
+        finally:
+            self.is_connected = False
+            await self._first_link.close()  # a task that is cancelled before it begins closes nothing
+
+    @property
+    def set_aside(self) -> int:
+        """How often a subscription was taken off the connection until its consumer had caught up."""
+        return self._subscriptions.set_aside_total
+
+    async def publish(
+        self,
+        topic: str,
+        data: object,
+        *,
+        retain: bool = False,
+        ttl: float | None = None,
+        key: str | None = None,
+        content_type: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Receipt:
+        """Publish a value: bytes as they are, a string as text, anything else as JSON.
+
+        Waits for the receipt, across lost connections if need be; the caller's `asyncio.timeout` gives it up.
+        What was sent and not answered is sent again with the same idempotency key, `key` or one made here:
+        the broker publishes it once, as long as the connection is not lost for longer than it remembers keys
+        (two minutes). When cancelled, it may have been published.
+
+        Raises:
+            InvalidTopic: not a topic, or one that starts with `$`.
+            InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
+            InvalidCommand: another argument is not what it should be.
+            LimitExceeded: something is more than a limit of the broker.
+            EngineUnavailable: the log cannot be written just now.
+            BrokerClosed: the client is not open.
+        """
+        settings = self._require_open()
+        check_topic(topic)
+        if ttl is not None and not 0 < ttl < 1e10:
+            raise InvalidCommand(f"ttl {ttl!r}: a number of seconds above 0")
+        message = compose(topic, data, content_type=content_type, headers=headers)
+        identifier = next(self._numbers)
+        publish = Publish(
+            topic=topic,
+            payload=message.payload,
+            kind=message.kind,
+            id=identifier,
+            retain=retain,
+            ttl=ttl,
+            key=key if key is not None else f"{self._key_prefix}-{identifier}",
+            content_type=content_type,
+            headers=headers,
+        )
+        try:
+            command = settings.codec.encode(publish)
+        except UnicodeEncodeError as error:
+            raise InvalidCommand(f"key or headers cannot be written as UTF-8: {error.reason}") from None
+        return await self._publications.publish(identifier, command)
+
+    def subscribe(
+        self,
+        *filters: str,
+        since: str = "now",
+        overflow: str = "disconnect",
+        retained: bool | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> Messages:
+        """Return the messages that any of `filters` matches, as an async context manager and iterator.
+
+        `since` is a cursor, "start", "now" or "last:N"; `retained` (default: with "now") brings the retained
+        messages first. A subscriber that does not keep up goes back to the log under `overflow="disconnect"`,
+        and loses what the log no longer has; "drop-oldest" and "latest" drop from what is buffered, and when
+        all subscriptions of the client say the same, from what the broker has buffered for it. Either way
+        `on_gap` is called in order; see `Messages` for what happens without one.
+
+        Raises, on entering:
+            InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
+        """
+
+        def enter() -> Subscription:
+            self._require_open()
+            subscription = Subscription(filters, since, overflow, retained, self._queue_limit_bytes)
+            self._subscriptions.add(subscription)
+            return subscription
+
+        return Messages(enter, self._taken, self._subscriptions.remove, on_gap)
+
+    async def history(
+        self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
+    ) -> Page:
+        """Read what the log has after `since`, at most `limit` messages; retained ones come first, if wanted.
+
+        This is a request of its own over HTTP, in a thread, which a cancellation leaves behind for up to
+        `request_timeout_s`.
+
+        Raises:
+            InvalidFilter, InvalidCursor, InvalidCommand, LimitExceeded, BrokerClosed; TimeoutError.
+        """
+        self._require_open()
+        if not filters:
+            raise InvalidCommand("at least one topic filter is needed")
+        for topic_filter in filters:
+            check_filter(topic_filter)
+        parse_since(since)
+        return await asyncio.to_thread(self._read, filters, since, limit, retained)
+
+    async def clear(self, topic: str) -> None:
+        """Let go of what a topic retains. A request of its own, as for `history`.
+
+        Raises:
+            InvalidTopic, BrokerClosed; TimeoutError.
+        """
+        self._require_open()
+        answer = await asyncio.to_thread(self._call, "DELETE", self._address.topic_target(topic), {})
+        if answer.status != 204:
+            raise answer.error()
+
+    # Requests over HTTP, in a thread
+
+    def _read(self, filters: Sequence[str], since: str, limit: int, retained: bool | None) -> Page:
+        query = [("topic", topic_filter) for topic_filter in filters]
+        query.append(("limit", str(limit)))
+        if retained is not None:
+            query.append(("retained", "1" if retained else "0"))
+        resume = ""
+        for _ in range(1 + REREADS):
+            target = self._address.target("/poll", [*query, ("since", resume or since)])
+            answer = self._call("GET", target, {"Accept": "application/x-ndjson"})
+            if answer.status != 410:
+                break
+            resume = answer.headers.get(
+                "extra-cursor", ""
+            )  # part of what was asked for is gone: take what is left
+        if answer.status != 200:
+            raise answer.error()
+        cursor = answer.headers.get("extra-cursor", "")
+        epoch = parse_cursor(cursor).epoch
+        pushes = decode_pushes_json(b"[" + b",".join(answer.body.splitlines()) + b"]")
+        return Page(
+            messages=[message_of(push, epoch) for push in pushes if isinstance(push, MessagePush)],
+            cursor=cursor,
+            complete=not resume,
+            more=answer.headers.get("extra-more") == "true",
+            resume=resume,
+            lost_until=parse_cursor(resume).known if resume else 0,
+        )
+
+    def _call(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+        with Caller(
+            self._address,
+            timeout_s=self._request_timeout_s,
+            headers=self._headers,
+            ssl_context=self._ssl_context,
+        ) as caller:
+            return caller.call(method, target, headers=headers)
+
+    # The connection
+
+    async def _run(self, link: "Link") -> None:
+        """Serve one connection after the other. Ends by being cancelled."""
+        try:
+            while True:
+                ending = await self._serve(link)
+                link = await self._reconnect(ending)
+        finally:
+            self._shut()
+
+    async def _serve(self, link: "Link") -> "_Ending":
+        """Serve a connection until it is over. Cancel-safe: it is closed then."""
+        began_at = self._clock()
+        self._subscriptions.connected(link.welcome.epoch, link.welcome.cursor)
+        self._work.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                writer = tasks.create_task(self._write(link))
+                ending = await self._read_pushes(link)
+                writer.cancel()
+        finally:
+            self.is_connected = False
+            self._subscriptions.lost()
+            self._publications.lost()
+            await link.close()
+        if self._clock() - began_at >= STABLE_S:
+            self._backoff.reset()
+        self.slow_goodbyes += ending.is_slow
+        return ending
+
+    async def _reconnect(self, ending: "_Ending") -> "Link":
+        """Connect again, however often it takes."""
+        from extra.client.link import Link
+
+        logger.warning("lost the connection to %s: %s", self._address.url, ending.reason)
+        settings = self._settings
+        assert settings is not None
+        delay = ending.reconnect_after_s
+        if delay is None:
+            is_at_once = ending.is_slow and self._backoff.is_fresh
+            delay = self._backoff.next_delay()
+            if is_at_once:
+                delay = 0.0
+        while True:
+            await self._sleep(delay)
+            try:
+                link = await Link.open(self._address, settings)
+            except ExtraError as error:
+                logger.debug("cannot connect to %s: %s", self._address.url, error)
+                delay = self._backoff.next_delay()
+            else:
+                self.is_connected = True
+                self.reconnections += 1
+                logger.info("connected to %s again", self._address.url)
+                return link
+
+    async def _read_pushes(self, link: "Link") -> "_Ending":
+        try:
+            while (pushes := await link.receive()) is not None:
+                for push in pushes:
+                    if isinstance(push, Goodbye):
+                        return _ending_of(push)
+                    self._receive(push)
+                await self._let_consumers_take()
+        except ExtraError as error:
+            return _Ending(str(error))
+        if link.close_code == 1009:  # RFC 6455 7.4.1; sent again, it would end the next connection as well
+            reason = f"the broker takes no frame so large (websocket.frame_limit_bytes): {link.ending}"
+            self._publications.refuse_largest(LimitExceeded(reason))
+        return _Ending(link.ending)
+
+    async def _write(self, link: "Link") -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            for group in self._subscriptions.groups_to_send():
+                await link.send([link.codec.encode(command) for command in group])
+            await link.send(self._publications.commands_to_send())
+
+    def _receive(self, push: Push) -> None:
+        """Hand a push to whom it is for.
+
+        Raises:
+            ExtraError: the connection is of no use any more.
+        """
+        if isinstance(push, Published) and isinstance(push.id, int):
+            receipt = Receipt(push.topic, push.offset, push.cursor, push.subscribers)
+            self._publications.answer(push.id, receipt)
+        elif isinstance(push, ErrorPush) and isinstance(push.id, int):
+            error = error_from_code(push.code, push.message)
+            if isinstance(error, BrokerClosed):
+                raise error  # the next connection may have more luck
+            self._publications.answer(push.id, error)
+        elif not self._subscriptions.receive(push) and isinstance(push, ErrorPush):
+            logger.error("the broker at %s reports %s: %s", self._address.url, push.code, push.message)
+
+    async def _let_consumers_take(self) -> None:
+        """Give the other tasks a turn when an inbox fills, and a replay's consumer time to take it."""
+        subscriptions = self._subscriptions
+        if not subscriptions.is_filling:
+            return
+        subscriptions.is_filling = False
+        await asyncio.sleep(0)
+        crowded = subscriptions.crowded
+        if crowded is None:
+            return
+        try:
+            async with asyncio.timeout(self._patience_s):
+                while subscriptions.crowded is not None and not self._publications:
+                    self._room.clear()
+                    await self._room.wait()
+        except TimeoutError:
+            if subscriptions.crowded is crowded:
+                subscriptions.set_aside(crowded)
+
+    def _taken(self, subscription: Subscription) -> None:
+        self._subscriptions.taken(subscription)
+        self._room.set()
+
+    def _wake(self) -> None:
+        self._work.set()
+        self._room.set()
+
+    def _shut(self) -> None:
+        self._is_open = False
+        self._subscriptions.close()
+        self._publications.close()
+
+    def _require_open(self) -> "LinkSettings":
+        if not self._is_open or self._settings is None:
+            raise BrokerClosed("the client is not open: async with Client(...) as broker")
+        return self._settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a connection ended, and how long to wait before the next one; None leaves that to the back-off.
+
+    Who was slow has lost nothing and resumes at once, unless that has not helped just before.
+    """
+
+    reason: str
+    reconnect_after_s: float | None = None
+    is_slow: bool = False
+
+
+def _ending_of(goodbye: Goodbye) -> _Ending:
+    reason = f"goodbye ({goodbye.reason})"
+    if goodbye.reason == "slow":
+        return _Ending(reason, is_slow=True)
+    return _Ending(reason, max(0.0, goodbye.reconnect_after))

@@ -1,0 +1,41 @@
+"""Errors that a broker tells of, as the exceptions that it raised there."""
+
+import json
+
+from extra import errors
+from extra.errors import BrokerClosed, ExtraError, RemoteProtocolError
+
+__all__ = ["error_from_answer", "error_from_code"]
+
+_CLASSES = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, ExtraError)
+}
+
+
+def error_from_code(code: str, message: str) -> ExtraError:
+    """Return the error that has this stable code.
+
+    A code of a newer broker, or one that has no class here, gives an `ExtraError` whose message begins with
+    it.
+    """
+    kind = _CLASSES.get(code)
+    return kind(message) if kind is not None else ExtraError(f"{code}: {message}")
+
+
+def error_from_answer(status: int, content_type: str, body: bytes, url: str) -> ExtraError:
+    """Return the error in an HTTP answer that is not what was asked for.
+
+    One that is no problem document (RFC 9457) comes from a proxy, or from something that is no broker.
+    """
+    if content_type.partition(";")[0].strip().lower() == "application/problem+json":
+        try:
+            problem = json.loads(body)
+        except ValueError:
+            problem = None
+        if isinstance(problem, dict) and isinstance(problem.get("code"), str):
+            return error_from_code(problem["code"], str(problem.get("detail", "")))
+    if status in (502, 503, 504):
+        return BrokerClosed(f"no broker behind {url}: status {status}")
+    return RemoteProtocolError(f"{url} answers with status {status}, not as a broker does")
