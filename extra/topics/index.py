@@ -50,15 +50,16 @@ class TopicIndex:
             self._topics.remove(topic)
             self._trie.remove(topic)
 
-    def matching(self, topic_filter: str) -> list[str]:
+    def matching(self, topic_filter: str, limit: int | None = None) -> list[str]:
         """Return the topics that `topic_filter` matches, in no particular order. The list is the caller's.
 
-        Cost: one look-up without wildcards; else a step per topic found and per branch that `+` has to try.
+        With a `limit` it stops at so many: which ones is not said. Cost: one look-up without wildcards; else
+        a step per topic found and per branch that `+` has to try.
 
         Raises:
             InvalidFilter: `topic_filter` is none, see `check_filter`.
         """
         if topic_filter in self._topics:
-            return [topic_filter]
+            return [topic_filter] if limit is None or limit > 0 else []
         check_filter(topic_filter)
-        return self._trie.topics_matching(topic_filter) if has_wildcard(topic_filter) else []
+        return self._trie.topics_matching(topic_filter, limit) if has_wildcard(topic_filter) else []

@@ -15,6 +15,7 @@ like `user/17/inbox/+`, against 126 here (`FilterTree` as a whole, a million fil
 prefixes: it hashes a deep name once for each of its levels, quadratic in its length.
 """
 
+import sys
 from typing import Final, TypeAlias, final
 
 from mypy_extensions import mypyc_attr
@@ -107,39 +108,15 @@ class LevelTrie:
                     found.append(below)
         return found
 
-    def topics_matching(self, topic_filter: str) -> list[str]:
-        """Return the topics in the set that `topic_filter` matches. For a set of topics.
+    def topics_matching(self, topic_filter: str, limit: int | None = None) -> list[str]:
+        """Return the topics in the set that `topic_filter` matches, `limit` at most. For a set of topics.
 
         Cost: a step per topic found and per branch that `+` has to try.
         """
         found: list[str] = []
-        filter_levels = topic_filter.split("/")
-        branches = [self.root]
-        if filter_levels[0] == "+" or filter_levels[0] == "#":  # [MQTT-4.7.2-1]
-            branches = [{level: below for level, below in self.root.items() if not level.startswith("$")}]
-        for depth, level in enumerate(filter_levels):
-            if level == "#":
-                found.extend(_names_in(branches))
-                return found
-            deeper: list[Branch] = []
-            for branch in branches:
-                if level == "+":
-                    tried = list(branch.values())
-                else:
-                    below = branch.get(level)
-                    tried = [] if below is None else [below]
-                for below in tried:
-                    if isinstance(below, dict):
-                        deeper.append(below)
-                    elif levels_match(filter_levels, below.split("/"), depth):
-                        found.append(below)
-            branches = deeper
-            if not branches:
-                break
-        for branch in branches:
-            below = branch.get(_END)
-            if isinstance(below, str):
-                found.append(below)
+        most = limit if limit is not None else sys.maxsize
+        if most > 0:
+            _find(self.root, topic_filter.split("/"), 0, most, found)
         return found
 
 
@@ -150,14 +127,36 @@ def _path(name: str) -> list[str]:
     return path
 
 
-def _names_in(branches: list[Branch]) -> list[str]:
-    """Return the names in `branches` and below."""
-    found: list[str] = []
-    pending = branches.copy()
-    while pending:
-        for below in pending.pop().values():
-            if isinstance(below, dict):
-                pending.append(below)
-            else:
+def _find(branch: Branch, filter_levels: list[str], depth: int, most: int, found: list[str]) -> None:
+    """Add to `found` the topics in `branch` that match from the level at `depth` on, until it has `most`."""
+    level = filter_levels[depth] if depth < len(filter_levels) else _END
+    if level != "+" and level != "#":
+        below = branch.get(level)
+        if isinstance(below, dict):
+            _find(below, filter_levels, depth + 1, most, found)
+        elif below is not None and levels_match(filter_levels, below.split("/"), depth):
+            found.append(below)
+        return
+    for key, below in branch.items():
+        if depth == 0 and key.startswith("$"):  # [MQTT-4.7.2-1]
+            continue
+        if not isinstance(below, dict):
+            if level == "#" or levels_match(filter_levels, below.split("/"), depth):
                 found.append(below)
-    return found
+        elif level == "+":
+            _find(below, filter_levels, depth + 1, most, found)
+        else:
+            _gather(below, most, found)
+        if len(found) == most:
+            return
+
+
+def _gather(branch: Branch, most: int, found: list[str]) -> None:
+    """Add to `found` the names in `branch` and below, until it has `most`."""
+    for below in branch.values():
+        if isinstance(below, dict):
+            _gather(below, most, found)
+        else:
+            found.append(below)
+        if len(found) == most:
+            return

@@ -1,0 +1,110 @@
+"""What a handler answers with."""
+
+from collections.abc import AsyncIterable, Sequence
+from http import HTTPStatus
+from typing import TypeAlias
+
+import msgspec
+
+from extra.http.stream import StreamTaker, WebSocketTaker
+from extra.payloads import JSONValue
+
+__all__ = [
+    "Headers",
+    "Response",
+    "StreamingResponse",
+    "WebSocketResponse",
+    "json_response",
+    "problem",
+]
+
+Headers: TypeAlias = Sequence[tuple[str, str]]
+"""Names and values as sent. `Content-Length`, `Connection`, `Date` and `Server` are the connection's."""
+
+
+class Response:
+    """A status, header fields and a body.
+
+    The body is bytes, or comes in parts: then it is sent chunked, as fast as the client takes it, and
+    closing early ends the iteration. A handler makes a new response for each request; middleware may change
+    it.
+    """
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(
+        self,
+        status: int = 200,
+        body: bytes | AsyncIterable[bytes] = b"",
+        *,
+        content_type: str | None = None,
+        headers: Headers = (),
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.headers = headers
+
+
+class StreamingResponse(Response):
+    """A response whose body is written by `taker`, for as long as it likes.
+
+    The end of the connection is the end of the body, without chunks, so that what is written can be the same
+    bytes for everybody. See `extra.http.stream` for when the taker is called.
+    """
+
+    __slots__ = ("taker",)
+
+    def __init__(
+        self, taker: StreamTaker, status: int = 200, *, content_type: str | None = None, headers: Headers = ()
+    ) -> None:
+        super().__init__(status, content_type=content_type, headers=headers)
+        self.taker = taker
+
+
+class WebSocketResponse(Response):
+    """The consent to a WebSocket. The connection checks the handshake, and answers with an error otherwise.
+
+    `subprotocols` are those spoken here, the best first; a client that asks for none of them gets none.
+    `frame_limit_bytes` bounds a frame and a message, after inflating. `headers` go into the 101.
+    """
+
+    __slots__ = ("deflate", "frame_limit_bytes", "subprotocols", "taker")
+
+    def __init__(
+        self,
+        taker: WebSocketTaker,
+        *,
+        subprotocols: Sequence[str] = (),
+        frame_limit_bytes: int = 2 * 1024 * 1024,
+        deflate: bool = False,
+        headers: Headers = (),
+    ) -> None:
+        super().__init__(101, headers=headers)
+        self.taker = taker
+        self.subprotocols = subprotocols
+        self.frame_limit_bytes = frame_limit_bytes
+        self.deflate = deflate
+
+
+def json_response(value: JSONValue, status: int = 200, *, headers: Headers = ()) -> Response:
+    """Return a response whose body is `value` as JSON."""
+    return Response(status, msgspec.json.encode(value), content_type="application/json", headers=headers)
+
+
+def problem(status: int, code: str, detail: str, *, headers: Headers = (), **members: JSONValue) -> Response:
+    """Return a problem document (RFC 9457): `code` is stable and for programs, `detail` for people.
+
+    `members` are further ones of the document.
+    """
+    document: dict[str, JSONValue] = {
+        "type": f"urn:extra:error:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **members,
+    }
+    return Response(
+        status, msgspec.json.encode(document), content_type="application/problem+json", headers=headers
+    )

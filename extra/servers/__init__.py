@@ -1,0 +1,9 @@
+"""Sockets: an HTTP/1.1 server, what its connections become, and the flow control of them all."""
+
+from extra.servers.context import AccessLog
+from extra.servers.counters import Counters
+from extra.servers.eager import run_eagerly
+from extra.servers.limits import ServerLimits
+from extra.servers.server import Address, Server
+
+__all__ = ["AccessLog", "Address", "Counters", "Server", "ServerLimits", "run_eagerly"]

@@ -1,0 +1,559 @@
+"""One HTTP/1.1 connection: requests in, answers out, in their order.
+
+    state      what it waits for                 and what ends the waiting
+    IDLE       the first byte of a request       data; idle_timeout_s: closed
+    HEAD       the rest of a head                its end; head_timeout_s: 408
+    DRAINING   a body that nobody has read       its end; body_timeout_s: OVER
+    HANDLING   the handler, the response's end   that; body_timeout_s: the body fails, as the handler sees
+    OVER       nothing: the transport is closing, or belongs to a stream, a WebSocket, a `LingeringConnection`
+
+A request goes to its handler when its head is there, with as much of its body as has arrived. The handler
+runs at once, mostly to its end: then the answer is written in the turn of the event loop in which the
+request arrived, and no task is made (`run_eagerly`). While one is suspended, further requests wait where
+they were received; once they are `RECEIVED_HIGH_WATER_BYTES`, nothing more is read, and the peer's going
+away is not noticed until the answer. Of requests that are there together `pipeline_limit` are answered in
+one turn.
+
+A peer that ends its side ends a suspended handler: it is cancelled, since whoever leaves a long-poll looks
+like this. One that has only half-closed does get the answers that need no waiting, and what comes of a cut
+body.
+"""
+
+import asyncio
+from asyncio import Task
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from math import inf
+from typing import Final
+
+from extra.errors import ExtraError, LocalProtocolError
+from extra.http import (
+    Body,
+    BodySource,
+    BodyTruncated,
+    Headers,
+    Request,
+    RequestTimeout,
+    Response,
+    ServerOverloaded,
+    StreamingResponse,
+    WebSocketResponse,
+)
+from extra.protocols.handshake import HandshakeRefused, accept_websocket
+from extra.protocols.http1 import (
+    CONTINUE,
+    LAST_CHUNK,
+    BodyPart,
+    HTTP1Parser,
+    MalformedRequest,
+    RequestEnd,
+    RequestHead,
+    chunk,
+    response_head,
+)
+from extra.protocols.websocket import WebSocketCodec
+from extra.servers.context import ServerContext
+from extra.servers.eager import run_eagerly
+from extra.servers.flow import Flow
+from extra.servers.linger import LingeringConnection
+from extra.servers.stream import StreamConnection
+from extra.servers.websocket import WebSocketConnection
+
+__all__ = ["HTTPConnection"]
+
+RECEIVED_HIGH_WATER_BYTES: Final = 65_536
+"""What is kept of a body, or of requests behind the one at work, before the peer has to wait."""
+
+DRAIN_LIMIT_BYTES: Final = 65_536
+"""What is read of a body that nobody wants, so that its connection can go on."""
+
+LINGER_TIMEOUT_S: Final = 5.0
+
+BODY_RATE_BYTES_PER_S: Final = 16_384
+"""Bytes of a body that give it a second more."""
+
+SEPARATE_BYTES: Final = 16_384
+"""A body that is larger is not copied behind its head."""
+
+BODILESS: Final = (204, 304)
+"""Statuses of responses that have no body, nor a field that says how long it is (RFC 9110 8.6)."""
+
+ABNORMAL_CLOSURE: Final = 1006
+
+NO_FRAMING: Final = ()
+CHUNKED: Final = (("Transfer-Encoding", "chunked"),)
+
+REFUSING_LIMIT: Final = 1000
+"""Connections beyond the limit that are told so at one time; the others are just closed."""
+
+RETRY_AFTER_S: Final = 5
+
+IDLE: Final = 0
+HEAD: Final = 1
+DRAINING: Final = 2
+HANDLING: Final = 3
+OVER: Final = 4
+
+
+class HTTPConnection(Flow, BodySource):
+    """The protocol of one accepted connection, until a stream or a WebSocket takes it over."""
+
+    __slots__ = (
+        "_advancing",
+        "_answered",
+        "_body",
+        "_client",
+        "_continued",
+        "_deadline",
+        "_eof",
+        "_head",
+        "_parser",
+        "_scheduled",
+        "_started",
+        "_state",
+        "_task",
+    )
+
+    def __init__(self, context: ServerContext) -> None:
+        super().__init__(context)
+        limits = context.limits
+        self._parser = HTTP1Parser(
+            head_limit_bytes=limits.head_limit_bytes, headers_limit=limits.headers_limit
+        )
+        self._state = IDLE
+        self._deadline = inf
+        self._client = ""
+        self._eof = False  # the peer has ended its side
+        self._advancing = False  # `_advance` is at work
+        self._scheduled = False  # it will be in the next turn
+        # The request at work.
+        self._head: RequestHead | None = None
+        self._body: Body | None = None  # None also when it has none
+        self._task: Task[None] | None = None  # None also while the handler has not suspended
+        self._continued = False  # the peer was told to go on with the body
+        self._answered = False  # the answer has begun
+        self._started = 0.0
+
+    # The transport calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        context = self._context
+        context.counters.accepted += 1
+        context.counters.http_connections_now += 1
+        self._client = format_address(transport.get_extra_info("peername"))
+        self._deadline = context.clock() + context.limits.head_timeout_s
+        excess = len(context.connections) - context.limits.connections_limit
+        if excess > 0:
+            context.counters.refused += 1
+            if excess > REFUSING_LIMIT:
+                self.abort()
+            else:
+                limit = context.limits.connections_limit
+                message = f"more connections than connections_limit={limit}"
+                self._refuse(ServerOverloaded(message, RETRY_AFTER_S))
+
+    def data_received(self, data: bytes) -> None:
+        self._context.counters.bytes_received += len(data)
+        self._parser.receive_data(data)
+        if self._state == HANDLING:
+            self._feed_body()
+            self._regulate()
+        elif not self._scheduled:
+            self._advance()
+
+    def eof_received(self) -> bool:
+        """Note that the peer has ended its side, and say whether there is still something to answer."""
+        self._eof = True
+        if self._state != HANDLING:
+            return self._scheduled or not self.writable  # there are answers due
+        if self._body is not None and self._body.awaited:
+            self._fail_body(BodyTruncated("connection ended before the body"))
+            return True
+        if self._task is not None:
+            self._task.cancel()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._fail_body(BodyTruncated("connection ended before the body"))
+        self._leave()
+        if self._task is not None:
+            self._task.cancel()
+
+    def resumed(self) -> None:
+        if self._state <= DRAINING and not self._advancing and not self._scheduled:
+            self._advance()
+
+    # The server calls these.
+
+    def check(self, now: float) -> None:
+        super().check(now)
+        if now < self._deadline:
+            return
+        self._deadline = inf
+        if self._state == IDLE:
+            self._transport.close()
+        elif self._state == HEAD:
+            self._context.counters.timeouts += 1
+            limit = self._context.limits.head_timeout_s
+            self._refuse(RequestTimeout(f"head not received within head_timeout_s={limit:g}"))
+        elif self._state == HANDLING:
+            if self._body is not None and self._reading:
+                self._context.counters.timeouts += 1
+                limit = self._context.limits.body_timeout_s
+                self._fail_body(RequestTimeout(f"body not received within body_timeout_s={limit:g}"))
+        elif self._state == DRAINING:
+            self._context.counters.timeouts += 1
+            self._linger()
+
+    def retire(self) -> None:
+        """End now if idle; else after the answer to the request that has begun, which says so."""
+        if self._state == IDLE:
+            self._transport.close()
+
+    # The body calls this.
+
+    def body_wanted(self) -> None:
+        """Let the peer send: the handler waits for it."""
+        head = self._head
+        if head is not None and head.expect_continue and not self._continued and not self._answered:
+            self._continued = True
+            self._deadline = self._context.clock() + self._context.limits.body_timeout_s
+            self.write(CONTINUE)
+        self._regulate()
+
+    # Receiving.
+
+    def _advance(self) -> None:
+        """Take up what has been received, until something has to be waited for."""
+        self._scheduled = False
+        self._advancing = True
+        requests = 0
+        try:
+            while self._state <= DRAINING and self.writable:
+                if requests == self._context.limits.pipeline_limit:
+                    self._advance_later()
+                    break
+                event = self._parser.next_event()
+                if event is None:
+                    self._starve()
+                    break
+                if isinstance(event, RequestHead):
+                    requests += 1
+                    self._begin(event)
+                elif isinstance(event, RequestEnd):
+                    self._await_request()  # a body has been drained
+        except MalformedRequest as error:
+            self._context.counters.protocol_errors += 1
+            self._refuse(error)
+        finally:
+            self._advancing = False
+        self._regulate()
+
+    def _advance_later(self) -> None:
+        """Go on in another turn: others come first, and what the last request left in the context is gone."""
+        self._scheduled = True
+        self._context.loop.call_soon(self._advance, context=self._context.background)
+
+    def _starve(self) -> None:
+        """Wait for data, if there is more to come."""
+        if self._eof:
+            self._transport.close()
+        elif self._state == IDLE and self._parser.in_message:
+            self._state = HEAD
+            self._deadline = self._context.clock() + self._context.limits.head_timeout_s
+
+    def _begin(self, head: RequestHead) -> None:
+        """Hand a request to its handler."""
+        context = self._context
+        self._state = HANDLING
+        self._deadline = inf
+        self._head = head
+        self._continued = False
+        self._answered = False
+        if context.access_log is not None:
+            self._started = context.clock()
+        body: Body | bytes = b""
+        if head.has_body:
+            body = self._body = Body(
+                self, length=head.content_length, limit_bytes=context.limits.body_limit_bytes
+            )
+            if not head.expect_continue:
+                self._deadline = context.clock() + context.limits.body_timeout_s
+            self._feed_body()
+        else:
+            self._parser.next_event()  # its end
+        request = Request(
+            head.method,
+            head.target,
+            head.headers,
+            http_version=head.http_version,
+            client=self._client,
+            body=body,
+        )
+        self._task = run_eagerly(self._serve(request), context.tasks)
+
+    def _feed_body(self) -> None:
+        """Give the body what has been received of it."""
+        body = self._body
+        try:
+            while body is not None and not body.ended and (event := self._parser.next_event()) is not None:
+                if isinstance(event, BodyPart):
+                    body.feed(event.data)
+                    self._deadline += len(event.data) / BODY_RATE_BYTES_PER_S
+                else:
+                    body.end()
+                    self._deadline = inf
+        except MalformedRequest as error:
+            self._context.counters.protocol_errors += 1
+            self._fail_body(error)
+
+    def _fail_body(self, error: ExtraError) -> None:
+        """Tell the handler that the rest of the body will not come, and look at nothing that does."""
+        if self._body is not None and not self._body.ended:
+            self._body.fail(error)
+        self._deadline = inf
+        self._parser.close()
+
+    def _regulate(self) -> None:
+        """Read, unless enough lies here already."""
+        body = self._body
+        enough = self._parser.unparsed_bytes >= RECEIVED_HIGH_WATER_BYTES or (
+            body is not None and body.buffered_bytes >= RECEIVED_HIGH_WATER_BYTES
+        )
+        if enough:
+            self.pause_reading()
+        elif not self._reading and not self._eof:
+            if body is not None and not body.ended:  # the peer was made to wait, and is not to blame
+                self._deadline = self._context.clock() + self._context.limits.body_timeout_s
+            self.resume_reading()
+
+    # Answering.
+
+    async def _serve(self, request: Request) -> None:
+        """Have `request` answered. Cancelled when the peer is gone; otherwise being cancelled aborts it."""
+        context = self._context
+        try:
+            try:
+                response = await context.application(request)
+                parts = self._answer(request, response)
+            except Exception as error:  # noqa: BLE001 - a supervisor: the peer gets an answer to whatever it is
+                response = context.failure(error)
+                if isinstance(error, HandshakeRefused):
+                    response.headers = [*response.headers, *decoded(error.headers)]
+                parts = self._answer(request, response)
+            if parts is not None:
+                await self._send_parts(request, response.status, parts)
+        except BaseException:
+            if not self._eof:
+                self.abort()
+            raise
+
+    def _answer(self, request: Request, response: Response) -> AsyncIterable[bytes] | None:
+        """Send what can be sent at once, which mostly is all; return a body that comes in parts.
+
+        Raises:
+            ExtraError: there is something else to be answered. Nothing has been sent.
+        """
+        if type(response) is not Response:
+            if isinstance(response, StreamingResponse):
+                self._open_stream(request, response)
+                return None
+            if isinstance(response, WebSocketResponse):
+                self._open_websocket(request, response)
+                return None
+        body = response.body
+        bodiless = response.status in BODILESS
+        headless = bodiless or request.method == "HEAD"
+        keep_alive = self._may_go_on()
+        if isinstance(body, bytes):
+            framing = NO_FRAMING if bodiless else (("Content-Length", str(len(body))),)
+            head = self._make_head(response, framing, keep_alive)
+            if headless:
+                self.write(head)
+            elif len(body) < SEPARATE_BYTES:
+                self.write(head + body)
+            else:
+                self.write(head)
+                self.write(body)
+            self._finish(request, response.status, 0 if headless else len(body), keep_alive)
+            return None
+        chunked = request.http_version == "1.1"
+        keep_alive = keep_alive and chunked  # else the end of the connection is what ends the body
+        framing = CHUNKED if chunked and not bodiless else NO_FRAMING
+        self.write(self._make_head(response, framing, keep_alive))
+        if headless:
+            self._finish(request, response.status, 0, keep_alive)
+            return None
+        self._answered = True
+        return body
+
+    async def _send_parts(self, request: Request, status: int, parts: AsyncIterable[bytes]) -> None:
+        """Send `parts` as fast as the peer takes them."""
+        chunked = request.http_version == "1.1"
+        size = 0
+        try:
+            async for part in parts:
+                size += len(part)
+                self.write(chunk(part) if chunked else part)
+                if not self.writable:
+                    await self.drain()
+        finally:
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
+        if chunked:
+            self.write(LAST_CHUNK)
+        self._finish(request, status, size, chunked and self._may_go_on())
+
+    def _open_stream(self, request: Request, response: StreamingResponse) -> None:
+        """Send the head, and give the connection to the taker."""
+        taker = response.taker
+        try:
+            head = self._make_head(response, NO_FRAMING, False)
+        except LocalProtocolError:
+            taker.closed()
+            raise
+        self.write(head)
+        if request.method == "HEAD" or not self._peer_is_there():
+            taker.closed()
+            self._finish(request, response.status, 0, False)
+            return
+        self._count(request, response.status, 0)
+        self._leave()
+        self._hand_over(StreamConnection(self._context, taker))
+
+    def _open_websocket(self, request: Request, response: WebSocketResponse) -> None:
+        """Check the handshake, answer it, and give the connection to the taker.
+
+        Raises:
+            ExtraError: it is none, or a header field of ours cannot be sent; the taker knows that it is
+            closed.
+        """
+        taker = response.taker
+        head = self._head
+        try:
+            if head is None or not self._peer_is_there():
+                raise BodyTruncated("connection ended before the handshake")
+            if head.has_body:
+                raise MalformedRequest("body in a WebSocket handshake")
+            accepted = accept_websocket(
+                head.headers,
+                head.method,
+                head.http_version,
+                subprotocols=response.subprotocols,
+                deflate=response.deflate,
+            )
+            fields = [*decoded(accepted.headers), *response.headers]
+            answer = response_head(accepted.status, fields, self._context.common_lines)
+        except ExtraError:
+            taker.closed(ABNORMAL_CLOSURE, "")
+            raise
+        self.write(answer)
+        self._count(request, accepted.status, 0)
+        codec = WebSocketCodec(frame_limit_bytes=response.frame_limit_bytes, deflate=accepted.deflate)
+        codec.receive_data(self._parser.take_rest())
+        self._leave()
+        self._hand_over(WebSocketConnection(self._context, codec, taker, accepted.subprotocol))
+
+    def _make_head(self, response: Response, framing: tuple[tuple[str, str], ...], keep_alive: bool) -> bytes:
+        """Return the head of `response`.
+
+        Raises:
+            LocalProtocolError: a header field is not one that can be sent.
+        """
+        fields = [*framing, *response.headers]
+        if response.content_type is not None:
+            fields.append(("Content-Type", response.content_type))
+        if not keep_alive:
+            fields.append(("Connection", "close"))
+        elif self._head is not None and self._head.http_version == "1.0":
+            fields.append(("Connection", "keep-alive"))
+        return response_head(response.status, fields, self._context.common_lines)
+
+    def _may_go_on(self) -> bool:
+        """Say whether another request may follow on this connection."""
+        head = self._head
+        if head is None or not head.keep_alive or self._context.draining:
+            return False
+        body = self._body
+        if body is None or body.ended:
+            return True
+        if body.failed or body.length is None or (head.expect_continue and not self._continued):
+            return False  # the rest will not come, may have no end, or may not come
+        return body.length - body.received_bytes <= DRAIN_LIMIT_BYTES
+
+    def _count(self, request: Request, status: int, size: int) -> None:
+        context = self._context
+        context.counters.requests[request.method, status] += 1
+        if context.access_log is not None:
+            context.access_log(request, status, size, context.clock() - self._started)
+
+    def _finish(self, request: Request, status: int, size: int, keep_alive: bool) -> None:
+        """The answer is complete: go on with the next request, or end."""
+        self._count(request, status, size)
+        body = self._body
+        self._head = self._body = self._task = None
+        if self._state == OVER:
+            return
+        if body is None or body.ended:
+            if keep_alive:
+                self._await_request()
+            else:
+                self._end()
+        else:
+            body.fail(LocalProtocolError("the request has been answered"))
+            if keep_alive:
+                self._state = DRAINING
+                self._deadline = self._context.clock() + self._context.limits.body_timeout_s
+            else:
+                self._linger()
+        if not self._advancing:
+            self._advance_later()
+
+    def _await_request(self) -> None:
+        self._state = IDLE
+        self._deadline = self._context.clock() + self._context.limits.idle_timeout_s
+
+    def _refuse(self, error: ExtraError) -> None:
+        """Answer to what is not a request, or not wanted, and end."""
+        response = self._context.error_response(error)
+        body = response.body if isinstance(response.body, bytes) else b""
+        self.write(self._make_head(response, (("Content-Length", str(len(body))),), False) + body)
+        self._context.counters.requests["", response.status] += 1
+        self._linger()
+
+    def _end(self) -> None:
+        """End the connection when everything is sent: the peer has nothing more to say."""
+        self._leave()
+        self._transport.close()
+
+    def _linger(self) -> None:
+        """End our side when everything is sent, and let the peer, which may be sending, end its own."""
+        if self._eof:
+            self._end()
+            return
+        self._leave()
+        self._hand_over(LingeringConnection(self._context, LINGER_TIMEOUT_S))
+
+    def _peer_is_there(self) -> bool:
+        return self._state != OVER and not self._eof
+
+    def _leave(self) -> None:
+        """Be no connection for HTTP any more."""
+        if self._state != OVER:
+            self._state = OVER
+            self._context.counters.http_connections_now -= 1
+            self._fail_body(LocalProtocolError("the request has been answered"))
+
+
+def decoded(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return header fields as text."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+
+
+def format_address(address: object) -> str:
+    """Return the address of a peer as text, with its port; empty for what has none, such as a Unix socket."""
+    match address:
+        case (str(host), int(port), *_):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return ""

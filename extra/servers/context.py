@@ -1,0 +1,83 @@
+"""What the connections of one server have in common."""
+
+import logging
+from abc import ABCMeta, abstractmethod
+from asyncio import AbstractEventLoop, Event, TaskGroup
+from collections.abc import Callable
+from contextvars import copy_context
+from email.utils import formatdate
+from typing import TypeAlias
+
+from extra.errors import ExtraError, LocalProtocolError
+from extra.http import ErrorResponse, Handler, Request, Response
+from extra.servers.counters import Counters
+from extra.servers.limits import ServerLimits
+
+__all__ = ["AccessLog", "Connection", "ServerContext"]
+
+logger = logging.getLogger("extra.servers")
+
+AccessLog: TypeAlias = Callable[[Request, int, int, float], None]
+"""Called for each answer: with the request, the status, the bytes of the body, and the seconds it took."""
+
+
+class Connection(metaclass=ABCMeta):
+    """A connection as its server sees it."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def check(self, now: float) -> None:
+        """Look whether a deadline has passed. Called about once a second."""
+
+    @abstractmethod
+    def retire(self) -> None:
+        """End as soon as nothing is under way: the server takes no new requests."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End now, and drop what has not been sent."""
+
+
+class ServerContext:
+    """Settings, collaborators and the table of connections, of one server."""
+
+    def __init__(
+        self,
+        application: Handler,
+        *,
+        error_response: ErrorResponse,
+        limits: ServerLimits,
+        counters: Counters,
+        tasks: TaskGroup,
+        loop: AbstractEventLoop,
+        server_name: str,
+        access_log: AccessLog | None,
+    ) -> None:
+        self.application = application
+        self.error_response = error_response
+        self.limits = limits
+        self.counters = counters
+        self.tasks = tasks
+        self.loop = loop
+        self.access_log = access_log
+        self.clock: Callable[[], float] = loop.time
+        self.connections: set[Connection] = set()
+        self.changed = Event()  # a connection has ended
+        self.draining = False  # responses say that their connection ends
+        self.background = copy_context()  # what a request starts from: nothing of the one before it
+        self._server_name = server_name
+        self.common_lines = ""
+        self.renew_date()
+
+    def renew_date(self, unix_time: float | None = None) -> None:
+        """Let `common_lines`, the end of each response's head, say what time it is; None asks the clock."""
+        date = formatdate(unix_time, usegmt=True)
+        self.common_lines = f"Date: {date}\r\nServer: {self._server_name}\r\n"
+
+    def failure(self, error: Exception) -> Response:
+        """Return the response to what a handler has raised. A bug is logged, one of headers included."""
+        if not isinstance(error, ExtraError) or isinstance(error, LocalProtocolError):
+            self.counters.handler_failures += 1
+            logger.error("a handler has failed", exc_info=error)
+        return self.error_response(error)

@@ -1,0 +1,147 @@
+"""Running a coroutine at once, and making a task only of one that suspends.
+
+Most handlers never suspend: what they need is in memory. Stepping such a coroutine to its end where the
+request arrived costs neither a task nor a turn of the event loop, and its answer goes out with this turn's
+others. One that suspends goes on in a task of its owner's group, as if it had been there from the start:
+
+- `asyncio.current_task()` is a stand-in while it is stepped, so that `asyncio.timeout` and
+  `asyncio.TaskGroup` work from the first line. They keep it to cancel their task by, and it passes that on
+  to the task to come.
+- It runs in a copy of the caller's context, the same one before and after it has suspended.
+
+Not for what goes by the identity of its task from before its first suspension to after it, as the cancel
+scopes of anyio do: that has to suspend once before (`await asyncio.sleep(0)`).
+"""
+
+import logging
+from asyncio import CancelledError, Task, TaskGroup, current_task, get_running_loop
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Coroutine, Generator
+from contextvars import copy_context
+from types import TracebackType
+from typing import Any, cast
+
+__all__ = ["run_eagerly"]
+
+logger = logging.getLogger("extra.servers")
+
+
+def run_eagerly(coroutine: Coroutine[Any, None, None], tasks: TaskGroup) -> Task[None] | None:
+    """Run `coroutine` until it suspends; return the task of `tasks` that runs the rest, if there is any.
+
+    An exception is logged and ends nothing but the coroutine. Cancelling the task cancels it where it has
+    suspended, also before the task has run for the first time.
+    """
+    loop = get_running_loop()
+    stand_in: Any = _StandIn()  # it has of a task what is asked of it
+    context = copy_context()
+    outer = current_task(loop)
+    if outer is not None:
+        _leave_task(loop, outer)
+    _enter_task(loop, stand_in)
+    try:
+        awaited = context.run(coroutine.send, None)
+    except (StopIteration, CancelledError):
+        return None
+    except Exception:
+        logger.exception("a handler has failed")
+        return None
+    finally:
+        _leave_task(loop, stand_in)
+        if outer is not None:
+            _enter_task(loop, outer)
+    rest = _Rest(coroutine, awaited)
+    try:
+        task = tasks.create_task(rest, context=context)
+    except RuntimeError:  # the group has ended
+        rest.close()
+        raise
+    stand_in.become(task)
+    return task
+
+
+class _StandIn:
+    """The current task while there is none, and afterwards a name for the one there is."""
+
+    __slots__ = ("_requests", "_task")
+
+    def __init__(self) -> None:
+        self._task: Task[None] | None = None
+        self._requests = 0  # to cancel it
+
+    def become(self, task: Task[None]) -> None:
+        self._task = task
+        for _ in range(self._requests):
+            task.cancel()
+
+    def cancel(self, msg: object = None) -> bool:
+        if self._task is not None:
+            return self._task.cancel(msg)
+        self._requests += 1
+        return True
+
+    def cancelling(self) -> int:
+        return self._requests if self._task is None else self._task.cancelling()
+
+    def uncancel(self) -> int:
+        if self._task is not None:
+            return self._task.uncancel()
+        self._requests -= 1
+        return self._requests
+
+    def done(self) -> bool:
+        return self._task is not None and self._task.done()
+
+
+class _Rest(Coroutine[Any, None, None]):
+    """A coroutine that has been stepped once, for a task to step on.
+
+    The task's first step gets what the coroutine's own step has given, which is usually the future that it
+    waits for. A class, since a generator that has not begun would not pass on what is thrown into it.
+    """
+
+    __slots__ = ("_awaited", "_begun", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, None, None], awaited: Any) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+        self._begun = False
+        if awaited is not None:  # a future, marked as awaited: whoever steps a coroutine takes the mark off
+            awaited._asyncio_future_blocking = False
+
+    def send(self, value: None) -> Any:
+        if not self._begun:
+            self._begun = True
+            awaited, self._awaited = self._awaited, None
+            if awaited is not None:
+                awaited._asyncio_future_blocking = True
+            return awaited
+        try:
+            return self._coroutine.send(value)
+        except StopIteration:
+            raise
+        except Exception:
+            logger.exception("a handler has failed")
+            raise StopIteration from None
+
+    def throw(
+        self,
+        kind: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,
+    ) -> Any:
+        self._begun = True
+        self._awaited = None
+        try:
+            return self._coroutine.throw(cast("BaseException", kind))  # a task throws instances, alone
+        except StopIteration:
+            raise
+        except Exception:
+            logger.exception("a handler has failed")
+            raise StopIteration from None
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        raise TypeError("only a task runs this")

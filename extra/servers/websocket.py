@@ -1,0 +1,244 @@
+"""One WebSocket, after its handshake.
+
+An idle WebSocket is one `WebSocketConnection`, its codec, its transport, and what its taker keeps. It is
+over, and its taker told so, as soon as a close frame has been sent, whoever began: from then on what the
+taker writes leads nowhere. What is left to do others do: a `ClosingWebSocket` waits for the peer's close
+frame if that is still to come, and a `LingeringConnection` for the peer to end its side.
+
+A peer that has been silent for ping_interval_s is pinged; one that then stays silent for ping_timeout_s is
+closed with 4408. Anything that it sends is a sign of life.
+
+Reading stops while the taker wants it to, and while the peer does not take what is written: one that pings,
+or asks for answers, without ever reading would fill the memory with them. Its signs of life cannot be read
+then: write_timeout_s is what finds out whether it is there.
+"""
+
+import logging
+from math import inf
+from typing import Final
+
+from extra.http import WebSocket, WebSocketTaker
+from extra.protocols.websocket import (
+    BINARY,
+    TEXT,
+    BytesReceived,
+    CloseReceived,
+    TextReceived,
+    WebSocketCodec,
+    server_frame,
+)
+from extra.servers.context import ServerContext
+from extra.servers.flow import Flow
+from extra.servers.linger import LingeringConnection
+
+__all__ = ["ClosingWebSocket", "WebSocketConnection"]
+
+logger = logging.getLogger("extra.servers")
+
+ABNORMAL_CLOSURE: Final = 1006
+INTERNAL_ERROR: Final = 1011
+PING_TIMEOUT: Final = 4408
+
+
+class WebSocketConnection(Flow, WebSocket):
+    """Takes the transport over from an `HTTPConnection` that has accepted the handshake."""
+
+    __slots__ = ("_codec", "_deadline", "_heard", "_held", "_over", "_pinged", "_taker", "subprotocol")
+
+    def __init__(
+        self,
+        context: ServerContext,
+        codec: WebSocketCodec,
+        taker: WebSocketTaker,
+        subprotocol: str | None,
+    ) -> None:
+        super().__init__(context)
+        self._codec = codec
+        self._taker = taker
+        self.subprotocol = subprotocol
+        self._over = False
+        self._deadline = inf
+        self._heard = False  # something came from the peer since `check` last asked
+        self._pinged = False  # and it has been asked for that
+        self._held = False  # the taker wants nothing to be read
+
+    def begin(self) -> None:
+        """Open the taker, and take up what the codec has received behind the handshake."""
+        context = self._context
+        context.counters.websockets_now += 1
+        self._deadline = context.clock() + (context.limits.ping_interval_s or inf)
+        try:
+            self._taker.opened(self)
+        except Exception:
+            logger.exception("the taker of a WebSocket has failed")
+            self._fail()
+        self._take()
+
+    # The transport calls these.
+
+    def data_received(self, data: bytes) -> None:
+        self._context.counters.bytes_received += len(data)
+        self._heard = True
+        self._codec.receive_data(data)
+        self._take()
+
+    def eof_received(self) -> None:
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._leave(ABNORMAL_CLOSURE, "")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._regulate()
+
+    def resumed(self) -> None:
+        try:
+            self._taker.writable()
+        except Exception:
+            logger.exception("the taker of a WebSocket has failed")
+            self._fail()
+        self._regulate()
+        self._take()
+
+    # The taker calls these.
+
+    def pause_reading(self) -> None:
+        self._held = True
+        self._regulate()
+
+    def resume_reading(self) -> None:
+        if self._held:
+            self._held = False
+            self._regulate()
+            self._context.loop.call_soon(self._take)  # what has been received waits in the codec
+
+    def send_text(self, data: bytes) -> None:
+        self.write(server_frame(TEXT, data))
+
+    def send_binary(self, data: bytes) -> None:
+        self.write(server_frame(BINARY, data))
+
+    def ping(self, payload: bytes = b"") -> None:
+        if not self._over:
+            self._codec.send_ping(payload)
+            self._flush()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        if not self._over:
+            self._codec.send_close(code, reason)
+            self._flush()
+            self._hand_over(ClosingWebSocket(self._context, self._codec))
+            self._leave(code, reason)
+
+    # The server calls these.
+
+    def check(self, now: float) -> None:
+        super().check(now)
+        if now < self._deadline:
+            return
+        limits = self._context.limits
+        if self._heard or not self._reading:
+            after_ping = limits.ping_timeout_s if self._pinged else 0.0
+            self._deadline = now + max(limits.ping_interval_s - after_ping, 0.0)
+            self._pinged = False
+            self._heard = False
+        elif self._pinged:
+            self._context.counters.timeouts += 1
+            self.close(PING_TIMEOUT, "no answer to pings")
+        else:
+            self._pinged = True
+            self._deadline = now + limits.ping_timeout_s
+            self.ping()
+
+    def retire(self) -> None:
+        """Nothing: whoever speaks on it says goodbye first."""
+
+    # The rest is private.
+
+    def _take(self) -> None:
+        """Hand over what has been received, while the taker wants it. End if the peer has, or must."""
+        codec = self._codec
+        taker = self._taker
+        farewell: CloseReceived | None = None
+        try:
+            while self._reading and not self._over and (event := codec.next_event()) is not None:
+                if isinstance(event, TextReceived):
+                    taker.received_text(event.data)
+                elif isinstance(event, BytesReceived):
+                    taker.received_binary(event.data)
+                elif isinstance(event, CloseReceived):
+                    farewell = event
+        except Exception:
+            logger.exception("the taker of a WebSocket has failed")
+            self._fail()
+        if self._over:
+            return
+        self._flush()
+        if codec.closed:
+            if farewell is None:
+                self._context.counters.protocol_errors += 1
+            self._hand_over(LingeringConnection(self._context, self._context.limits.close_timeout_s))
+            self._leave(codec.close_code or ABNORMAL_CLOSURE, codec.close_reason)
+
+    def _fail(self) -> None:
+        """Close: the taker has raised an exception."""
+        self._context.counters.handler_failures += 1
+        self.close(INTERNAL_ERROR, "internal error")
+
+    def _flush(self) -> None:
+        data = self._codec.data_to_send()
+        if data:
+            self.write(data)
+
+    def _regulate(self) -> None:
+        """Read, unless the taker or the peer has enough."""
+        if self.writable and not self._held:
+            super().resume_reading()
+        else:
+            super().pause_reading()
+
+    def _leave(self, code: int, reason: str) -> None:
+        """Be no connection any more, and tell the taker."""
+        if not self._over:
+            self._over = True
+            self._deadline = inf
+            self._context.counters.websockets_now -= 1
+            self._taker.closed(code, reason)
+
+
+class ClosingWebSocket(Flow):
+    """Waits for the close frame of a peer that has been sent one: close_timeout_s, then it is aborted."""
+
+    __slots__ = ("_codec", "_deadline")
+
+    def __init__(self, context: ServerContext, codec: WebSocketCodec) -> None:
+        super().__init__(context)
+        self._codec = codec
+        self._deadline = inf
+
+    def begin(self) -> None:
+        """Wait. The close frame may be among what the codec has received."""
+        self._deadline = self._context.clock() + self._context.limits.close_timeout_s
+        self._take()
+
+    def data_received(self, data: bytes) -> None:
+        self._context.counters.bytes_received += len(data)
+        self._codec.receive_data(data)
+        self._take()
+
+    def check(self, now: float) -> None:
+        super().check(now)
+        if now >= self._deadline:
+            self.abort()
+
+    def retire(self) -> None:
+        """Nothing: this ends by itself."""
+
+    def _take(self) -> None:
+        while self._codec.next_event() is not None:
+            pass  # what the peer sent before it knew
+        self._codec.data_to_send()  # pongs would come after the last frame
+        if self._codec.closed:
+            self._hand_over(LingeringConnection(self._context, self._context.limits.close_timeout_s))
