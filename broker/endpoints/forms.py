@@ -10,13 +10,11 @@ from extra.protocols.encoding import encode_json, encode_msgpack
 from extra.protocols.envelope import message_json, message_msgpack
 from extra.protocols.pushes import GapPush
 from extra.protocols.sse import event
-from extra.protocols.websocket import server_frame
+from extra.protocols.websocket import BINARY, TEXT, deflated_frame, server_frame
 from extra.pubsub import FrameCache, Gap, Message, WireForm
 
-__all__ = ["BinaryFrame", "Envelope", "EventForm", "Forms", "MsgpackEnvelope", "RawEventForm", "TextFrame"]
+__all__ = ["Envelope", "EventForm", "Forms", "Frame", "MsgpackEnvelope", "RawEventForm"]
 
-TEXT: Final = 0x1
-BINARY: Final = 0x2
 FRAME_CACHE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """So many bytes of encoded messages are kept: what is fanned out now.
 
@@ -62,32 +60,25 @@ class MsgpackEnvelope(WireForm):
         return encode_msgpack(push_of(gap))
 
 
-class TextFrame(WireForm):
-    """A WebSocket text frame that holds the JSON envelope."""
+class Frame(WireForm):
+    """A WebSocket frame that holds an envelope: text around JSON, binary around msgpack.
 
-    def __init__(self, index: int, cache: FrameCache, envelope: WireForm) -> None:
+    Compressed if agreed upon.
+    """
+
+    def __init__(
+        self, index: int, cache: FrameCache, envelope: WireForm, opcode: int, *, deflate: bool = False
+    ) -> None:
         super().__init__(index, cache)
         self.envelope = envelope
+        self.opcode = opcode
+        self.write = deflated_frame if deflate else server_frame
 
     def encode(self, message: Message) -> bytes:
-        return server_frame(TEXT, self.envelope.encode(message))
+        return self.write(self.opcode, self.envelope.encode(message))
 
     def encode_gap(self, gap: Gap) -> bytes:
-        return server_frame(TEXT, self.envelope.encode_gap(gap))
-
-
-class BinaryFrame(WireForm):
-    """A WebSocket binary frame that holds the msgpack envelope."""
-
-    def __init__(self, index: int, cache: FrameCache, envelope: WireForm) -> None:
-        super().__init__(index, cache)
-        self.envelope = envelope
-
-    def encode(self, message: Message) -> bytes:
-        return server_frame(BINARY, self.envelope.encode(message))
-
-    def encode_gap(self, gap: Gap) -> bytes:
-        return server_frame(BINARY, self.envelope.encode_gap(gap))
+        return self.write(self.opcode, self.envelope.encode_gap(gap))
 
 
 class EventForm(WireForm):
@@ -119,8 +110,10 @@ class Forms:
         self.cache = FrameCache(cache_limit_bytes)
         self.envelope = Envelope(0, self.cache)
         self.msgpack_envelope = MsgpackEnvelope(1, self.cache)
-        self.text_frame = TextFrame(2, self.cache, self.envelope)
-        self.binary_frame = BinaryFrame(3, self.cache, self.msgpack_envelope)
+        self.text_frame = Frame(2, self.cache, self.envelope, TEXT)
+        self.binary_frame = Frame(3, self.cache, self.msgpack_envelope, BINARY)
+        self.deflated_text_frame = Frame(6, self.cache, self.envelope, TEXT, deflate=True)
+        self.deflated_binary_frame = Frame(7, self.cache, self.msgpack_envelope, BINARY, deflate=True)
         self.event = EventForm(4, self.cache, self.envelope)
         self.raw_event = RawEventForm(5, self.cache, self.envelope)
 

@@ -46,7 +46,7 @@ class Guard:
         if not origin:
             return await following(request)
         is_allowed = origin in self.origins
-        is_upgrade = (request.header("upgrade") or "").lower() == "websocket"
+        is_upgrade = request.header("upgrade") is not None
         if not (is_allowed or _is_same(origin, host)) and (is_upgrade or request.method not in SAFE_METHODS):
             raise Forbidden(f"origin {origin[:80]!r} may not do this (server.allow_origins)")
         if is_allowed and request.method == "OPTIONS" and request.header("access-control-request-method"):

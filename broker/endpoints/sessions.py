@@ -40,15 +40,13 @@ from extra.protocols.pushes import (
     Unsubscribed,
     Welcome,
 )
-from extra.protocols.websocket import server_frame
+from extra.protocols.websocket import BINARY, TEXT, server_frame
 from extra.pubsub import Since, format_cursor, parse_overflow, parse_since
 
 __all__ = ["WebSocketFeed", "WebSockets"]
 
 JSON: Final = "extra.v1.json"
 MSGPACK: Final = "extra.v1.msgpack"
-TEXT: Final = 0x1
-BINARY: Final = 0x2
 
 
 class WebSockets:
@@ -101,6 +99,10 @@ class WebSocketFeed(Feed, WebSocketTaker):
     def opened(self, socket: WebSocket) -> None:
         self.socket = socket
         self.hub.open.add(self)
+        if socket.deflate:
+            forms = self.hub.forms
+            deflated = forms.deflated_binary_frame if self.is_msgpack else forms.deflated_text_frame
+            self.session.outbox.form = deflated
         self.push(
             Welcome(
                 session=self.session.id,

@@ -69,6 +69,9 @@ class WebSocket(Wire):
     subprotocol: str | None
     """What the handshake has settled on, of what the response offered."""
 
+    deflate: bool
+    """Whether compressed frames may be written (`extra.protocols.websocket.deflated_frame`)."""
+
     @abstractmethod
     def send_text(self, data: bytes) -> None:
         """Send one text message: `data` is UTF-8."""

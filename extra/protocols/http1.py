@@ -181,7 +181,9 @@ class HTTP1Parser:
         self._body_bytes: int = 0
         self._other_bytes: int = 0
         self._in_message: bool = False
-        self._completed: bool = False  # a message ended in the piece that is being parsed
+        # The piece that is being parsed.
+        self._piece_bytes: int = 0  # without what is body
+        self._completed: bool = False  # a message has ended in it
 
     @property
     def unparsed_bytes(self) -> int:
@@ -315,6 +317,7 @@ class HTTP1Parser:
 
     def on_body(self, data: bytes) -> None:
         self._body_bytes += len(data)
+        self._piece_bytes -= len(data)
         self._events.append(BodyPart(data))
 
     def on_message_complete(self) -> None:
@@ -336,7 +339,7 @@ class HTTP1Parser:
         llhttp = self._llhttp
         assert llhttp is not None
         piece = self._next_piece()
-        body_bytes = self._body_bytes
+        self._piece_bytes = len(piece)
         try:
             llhttp.feed_data(piece)
         except HttpParserUpgrade as upgrade:
@@ -356,7 +359,7 @@ class HTTP1Parser:
             self._completed = False
             self._other_bytes = 0
         else:
-            self._other_bytes += len(piece) - (self._body_bytes - body_bytes)
+            self._other_bytes += self._piece_bytes
             if self._other_bytes > self._head_limit + PIECE + CHUNK_OVERHEAD * self._body_bytes:
                 self._error = self._error or self._oversize_framing()
 

@@ -179,7 +179,7 @@ class WebSocketCodec:
 
     __slots__ = (
         "_data",
-        "_deflate",
+        "deflate",
         "_inflater",
         "_message",
         "_message_opcode",
@@ -207,7 +207,7 @@ class WebSocketCodec:
         self._outgoing: list[bytes] | None = None
         self._message: bytearray | None = None  # what there is of a fragmented or compressed message
         self._message_opcode = TEXT
-        self._deflate = deflate
+        self.deflate = deflate
         self._inflater: Any = None  # zlib gives its class no name
 
     def receive_data(self, data: bytes) -> None:
@@ -328,7 +328,7 @@ class WebSocketCodec:
     def _read_other(self, first: int, payload: bytes) -> WebSocketEvent | None:
         """Read a frame that is no message by itself: control, fragment, compressed or forbidden."""
         opcode = first & _OPCODE
-        compressed = first & _RESERVED == _RSV1 and self._deflate and opcode in (TEXT, BINARY)
+        compressed = first & _RESERVED == _RSV1 and self.deflate and opcode in (TEXT, BINARY)
         if first & _RESERVED and not compressed:  # RFC 6455 5.2, RFC 7692 6.1
             self._fail(_PROTOCOL_ERROR, "reserved bit is set")
         elif opcode <= BINARY:

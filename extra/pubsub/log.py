@@ -6,7 +6,8 @@ offsets, so that eviction from anywhere costs one step and reading on from any o
 block at a time. A topic remembers `evicted_until`, the highest offset that it has lost. A topic that has lost
 everything stays known by that number alone, until more than `topics_limit` topics are known; then the one
 that ran empty first is forgotten and its number goes into `forgotten_until`, which counts against every
-filter: forgetting errs towards telling of a loss.
+filter: forgetting errs towards telling of a loss. When none is empty, the topic of the oldest message is made
+so. A long name counts as several topics, so that what is known is bounded in bytes too.
 
 Reading a filter takes the cheaper of two ways: merging the topics that match, when those are few, or walking
 the blocks. Neither does unbounded work in one call: a read stops after `limit` messages or `SCAN_LIMIT`
@@ -17,12 +18,14 @@ it), a linked list through the messages (seeking an offset walks it), only per-t
 a million).
 
 Invariants between calls: a message is in its topic's log if and only if it is in its block; offsets rise in
-both; `size` is the sum of the messages' sizes; an empty topic is in `empty`, any other is not; time never
-enters but as `now`.
+both; `size` is the sum of the messages' sizes, `weight` that of the topics' weights; an empty topic is in
+`empty`, any other is not; a topic that has lost something is in `losers`; time never enters but as `now` and
+`time`.
 """
 
 import heapq
 from collections import OrderedDict
+from itertools import islice
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
@@ -38,6 +41,11 @@ MERGE_LIMIT_TOPICS: Final = 1000
 """Up to so many matching topics are merged; beyond, the blocks are walked."""
 SCAN_LIMIT: Final = 16_384
 """So many offsets are walked in one read at most: about 5 ms."""
+LOSERS_LIMIT: Final = 4096
+"""So many topics are looked at in the order of their losses, before all that match are."""
+NAME_UNIT_CHARACTERS: Final = 256
+"""A name counts as one topic more for each of these."""
+NO_BLOCK: Final[dict[int, Message]] = {}
 
 
 @final
@@ -45,7 +53,8 @@ SCAN_LIMIT: Final = 16_384
 class Slice:
     """What one read found: `messages` in offset order, all there is up to `position`.
 
-    `evicted_until` is the highest offset above the one asked for that a matching topic has lost, or 0.
+    `evicted_until` is the highest offset above the one asked for that a matching topic has lost, or 0. It may
+    lie above `position`, and above where the read was to end.
     """
 
     __slots__ = ("evicted_until", "messages", "position")
@@ -61,10 +70,20 @@ class Slice:
 class TopicLog:
     """The messages of one topic, oldest first: `messages[first:]`.
 
-    What is before `first` is None, and cut off in time.
+    What is before `first` is None, and cut off in time. `evicted_until` is the highest offset that the topic
+    has lost, `log_evicted_until` the highest that any topic had lost by then.
     """
 
-    __slots__ = ("evicted_until", "first", "messages", "policy", "size", "topic")
+    __slots__ = (
+        "evicted_until",
+        "first",
+        "log_evicted_until",
+        "messages",
+        "policy",
+        "size",
+        "topic",
+        "weight",
+    )
 
     def __init__(self, topic: str, policy: Policy) -> None:
         self.topic = topic
@@ -72,15 +91,21 @@ class TopicLog:
         self.messages: list[Message | None] = []
         self.first = 0
         self.size = 0
+        self.weight = 1 + len(topic) // NAME_UNIT_CHARACTERS
         self.evicted_until = 0
+        self.log_evicted_until = 0
 
     def __len__(self) -> int:
         return len(self.messages) - self.first
 
-    def oldest(self) -> Message:
-        message = self.messages[self.first]
+    def at(self, index: int) -> Message:
+        """Return the message that stands at `index` of `messages`: not below `first`."""
+        message = self.messages[index]
         assert message is not None
         return message
+
+    def oldest(self) -> Message:
+        return self.at(self.first)
 
     def append(self, message: Message) -> None:
         self.messages.append(message)
@@ -95,7 +120,6 @@ class TopicLog:
             del self.messages[: self.first]
             self.first = 0
         self.size -= message.size
-        self.evicted_until = message.offset
         return message
 
     def index_after(self, offset: int) -> int:
@@ -104,9 +128,7 @@ class TopicLog:
         high = len(self.messages)
         while low < high:
             middle = (low + high) // 2
-            message = self.messages[middle]
-            assert message is not None
-            if message.offset > offset:
+            if self.at(middle).offset > offset:
                 high = middle
             else:
                 low = middle + 1
@@ -120,7 +142,7 @@ class Log:
 
     Every call that depends on the moment takes it: `now` in monotonic seconds, by which messages age, and
     `time` in Unix seconds, by which they expire. `head` is the offset of the newest message, `size` counts
-    bytes.
+    bytes. `losers` has the topics that have lost something, in the order of their last loss.
     """
 
     def __init__(
@@ -137,15 +159,16 @@ class Log:
         self.topics_limit = topics_limit
         self.head = 0
         self.size = 0
+        self.weight = 0
         self.length = 0
         self.evicted = 0
-        self.last_evicted = 0
+        self.evicted_until = 0
         self.forgotten_until = 0
         self.topics: dict[str, TopicLog] = {}
         self.empty: OrderedDict[str, None] = OrderedDict()
+        self.losers: OrderedDict[str, TopicLog] = OrderedDict()
         self.index = TopicIndex()
-        self.blocks: dict[int, dict[int, Message]] = {}
-        self.oldest_block = 0
+        self.blocks: OrderedDict[int, dict[int, Message]] = OrderedDict()
         self.unswept: list[str] = []
 
     def __len__(self) -> int:
@@ -163,6 +186,7 @@ class Log:
         if topic_log is None:
             topic_log = TopicLog(message.topic, self.policies.policy(message.topic))
             self.topics[message.topic] = topic_log
+            self.weight += topic_log.weight
             self.index.add(message.topic)
         elif len(topic_log) == 0:
             del self.empty[message.topic]
@@ -177,8 +201,8 @@ class Log:
         self.size += message.size
         self._trim(topic_log, now, time)
         while self.size > self.total_limit_bytes:
-            self._evict(self.topics[self._oldest().topic], time)
-        while len(self.topics) > self.topics_limit:
+            self._evict(self._oldest_topic(), time)
+        while self.weight > self.topics_limit:
             self._forget(time)
         return offset
 
@@ -200,14 +224,14 @@ class Log:
         messages are left out.
         """
         until = min(until, self.head)
-        topic_logs = self._matching(filters, MERGE_LIMIT_TOPICS)
+        topic_logs = self._matching(filters)
         if topic_logs is not None:
             for topic_log in topic_logs:
                 self._trim(topic_log, now, time)
             messages, position = _merge(topic_logs, after, until, limit)
         else:
             messages, position = self._walk(filters, after, until, limit, now, time)
-        evicted_until = self._evicted_until(filters, after, topic_logs)
+        evicted_until = self._lost(filters, after, topic_logs)
         taken: list[Message] = []
         size = 0
         for message in messages:
@@ -223,26 +247,23 @@ class Log:
     def before_last(self, filters: list[str], count: int, now: float, time: float) -> int:
         """Return the offset after which the last `count` matching messages lie; 0 when there are not so many.
 
-        Cost: as many steps as messages lie behind the answer, or one per matching topic.
+        Expired messages do not count. Cost: as many steps as messages lie behind the answer, and one per
+        matching topic.
         """
         if count <= 0:
             return self.head
-        topic_logs = self._matching(filters, MERGE_LIMIT_TOPICS)
-        offsets: list[int] = []
+        topic_logs = self._matching(filters)
         if topic_logs is not None:
             for topic_log in topic_logs:
                 self._trim(topic_log, now, time)
-                for message in topic_log.messages[max(topic_log.first, len(topic_log.messages) - count) :]:
-                    assert message is not None
-                    offsets.append(message.offset)
-            offsets.sort()
-            return offsets[-count] - 1 if len(offsets) >= count else 0
-        for number in range(self.head // BLOCK, self.oldest_block - 1, -1):
-            block = self.blocks.get(number)
-            if block is None:
-                continue
+            return _before_last(topic_logs, count, time)
+        for block in reversed(self.blocks.values()):
             for message in reversed(block.values()):
-                if self._is_aged(message, now) or not _matches_any(filters, message.topic):
+                if (
+                    message.is_expired(time)
+                    or self._is_aged(message, now)
+                    or not _matches_any(filters, message.topic)
+                ):
                     continue
                 count -= 1
                 if count == 0:
@@ -252,9 +273,8 @@ class Log:
     def sweep(self, now: float, time: float, budget: int = 10_000) -> None:
         """Evict by age in up to `budget` topics, going on where the last call ended.
 
-        To be called every second or so.
-
-        Readers never see a message that is too old, swept or not: this gives the memory back.
+        To be called every second or so. Readers never see a message that is too old, swept or not: this gives
+        the memory back.
         """
         if not self.unswept:
             self.unswept = list(self.topics)
@@ -263,16 +283,16 @@ class Log:
             if topic_log is not None:
                 self._trim(topic_log, now, time)
 
-    def _matching(self, filters: list[str], limit: int) -> list[TopicLog] | None:
-        """Return the logs of the topics that match, each once, or None when there are more than `limit`."""
+    def _matching(self, filters: list[str]) -> list[TopicLog] | None:
+        """Return the logs of the topics that match, each once, or None when they are too many to merge."""
         names: dict[str, None] = {}
         for topic_filter in filters:
             if has_wildcard(topic_filter):
-                for name in self.index.matching(topic_filter):
+                for name in self.index.matching(topic_filter, MERGE_LIMIT_TOPICS + 1):
                     names[name] = None
             elif topic_filter in self.topics:
                 names[topic_filter] = None
-            if len(names) > limit:
+            if len(names) > MERGE_LIMIT_TOPICS:
                 return None
         return [self.topics[name] for name in names]
 
@@ -283,13 +303,11 @@ class Log:
         found: list[Message] = []
         aged: list[Message] = []
         walked = 0
-        offset = max(after, self.oldest_block * BLOCK - 1)
         position = until
-        for number in range((offset + 1) // BLOCK, until // BLOCK + 1):
-            block = self.blocks.get(number)
-            if block is None:
-                continue
-            for message in block.values():
+        oldest = next(iter(self.blocks), 0)
+        for number in range(max(oldest, (after + 1) // BLOCK), until // BLOCK + 1):
+            walked += 1  # a block that is gone is a step, too
+            for message in self.blocks.get(number, NO_BLOCK).values():
                 if message.offset <= after:
                     continue
                 if message.offset > until:
@@ -299,27 +317,44 @@ class Log:
                     aged.append(message)
                 elif _matches_any(filters, message.topic):
                     found.append(message)
-                if len(found) == limit or walked == SCAN_LIMIT:
+                if len(found) == limit or walked >= SCAN_LIMIT:
                     position = message.offset
                     break
-            if len(found) == limit or walked == SCAN_LIMIT:
+            if len(found) == limit or walked >= SCAN_LIMIT:
+                position = min(position, number * BLOCK + BLOCK - 1)
                 break
         for message in aged:
             self._trim(self.topics[message.topic], now, time)
         return found, position
 
-    def _evicted_until(self, filters: list[str], after: int, topic_logs: list[TopicLog] | None) -> int:
-        if after >= self.last_evicted:
+    def _lost(self, filters: list[str], after: int, topic_logs: list[TopicLog] | None) -> int:
+        """Return the highest offset above `after` that a matching topic has lost, or 0."""
+        if after >= self.evicted_until:
             return 0
-        found = self.forgotten_until
+        highest = max(after, self.forgotten_until)
         if topic_logs is not None:
             for topic_log in topic_logs:
-                found = max(found, topic_log.evicted_until)
+                highest = max(highest, topic_log.evicted_until)
         else:
+            highest = self._highest_loss(filters, highest)
+        return highest if highest > after else 0
+
+    def _highest_loss(self, filters: list[str], highest: int) -> int:
+        """Return the highest offset that a matching topic has lost, or `highest` when that is higher.
+
+        Beginning with the topic that lost something last, this ends where no topic can have lost what is
+        higher: soon, as a rule.
+        """
+        for topic_log in islice(reversed(self.losers.values()), LOSERS_LIMIT):
+            if topic_log.log_evicted_until <= highest:
+                return highest
+            if topic_log.evicted_until > highest and _matches_any(filters, topic_log.topic):
+                highest = topic_log.evicted_until
+        if len(self.losers) > LOSERS_LIMIT:
             for topic_filter in filters:
                 for name in self.index.matching(topic_filter):
-                    found = max(found, self.topics[name].evicted_until)
-        return found if found > after else 0
+                    highest = max(highest, self.topics[name].evicted_until)
+        return highest
 
     def _is_aged(self, message: Message, now: float) -> bool:
         return message.appended_at + self.topics[message.topic].policy.age_s <= now
@@ -336,12 +371,13 @@ class Log:
 
     def _evict(self, topic_log: TopicLog, time: float) -> None:
         """Evict the oldest message of a topic. One that has expired is no loss, and does not count as one."""
-        lost_before = topic_log.evicted_until
         message = topic_log.evict()
-        if message.is_expired(time):
-            topic_log.evicted_until = lost_before
-        else:
-            self.last_evicted = max(self.last_evicted, message.offset)
+        if not message.is_expired(time):
+            self.evicted_until = max(self.evicted_until, message.offset)
+            topic_log.evicted_until = message.offset
+            topic_log.log_evicted_until = self.evicted_until
+            self.losers[topic_log.topic] = topic_log
+            self.losers.move_to_end(topic_log.topic)
         number = message.offset // BLOCK
         block = self.blocks[number]
         del block[message.offset]
@@ -353,61 +389,77 @@ class Log:
         if len(topic_log) == 0:
             self.empty[topic_log.topic] = None
 
-    def _oldest(self) -> Message:
-        while self.oldest_block not in self.blocks:
-            self.oldest_block += 1
-        return next(iter(self.blocks[self.oldest_block].values()))
+    def _oldest_topic(self) -> TopicLog:
+        """Return the topic of the oldest message."""
+        block = next(iter(self.blocks.values()))
+        return self.topics[next(iter(block.values())).topic]
 
     def _forget(self, time: float) -> None:
-        """Make the log know one topic less."""
+        """Forget a topic that is empty; where none is, the topic of the oldest message loses all it has."""
         if not self.empty:
-            self._evict(self.topics[self._oldest().topic], time)
-            return
+            topic_log = self._oldest_topic()
+            while len(topic_log) > 0:
+                self._evict(topic_log, time)
         name, _ = self.empty.popitem(last=False)
         topic_log = self.topics.pop(name)
+        self.weight -= topic_log.weight
+        self.losers.pop(name, None)
         self.index.discard(name)
         self.forgotten_until = max(self.forgotten_until, topic_log.evicted_until)
 
 
 def _merge(topic_logs: list[TopicLog], after: int, until: int, limit: int) -> tuple[list[Message], int]:
     """Read by merging the logs of a few topics."""
+    merged: list[Message] = []
     if len(topic_logs) == 1:
         topic_log = topic_logs[0]
-        found: list[Message] = []
         for index in range(topic_log.index_after(after), len(topic_log.messages)):
-            message = topic_log.messages[index]
-            assert message is not None
+            message = topic_log.at(index)
             if message.offset > until:
                 break
-            found.append(message)
-            if len(found) == limit:
-                return found, message.offset
-        return found, until
+            merged.append(message)
+            if len(merged) == limit:
+                return merged, message.offset
+        return merged, until
     heap: list[tuple[int, int, TopicLog]] = []
     for topic_log in topic_logs:
         index = topic_log.index_after(after)
         if index < len(topic_log.messages):
-            message = topic_log.messages[index]
-            assert message is not None
-            heap.append((message.offset, index, topic_log))
+            heap.append((topic_log.at(index).offset, index, topic_log))
     heapq.heapify(heap)
-    merged: list[Message] = []
     while heap:
         offset, index, topic_log = heap[0]
         if offset > until:
             break
-        message = topic_log.messages[index]
-        assert message is not None
-        merged.append(message)
+        merged.append(topic_log.at(index))
         if len(merged) == limit:
             return merged, offset
         if index + 1 < len(topic_log.messages):
-            following = topic_log.messages[index + 1]
-            assert following is not None
-            heapq.heapreplace(heap, (following.offset, index + 1, topic_log))
+            heapq.heapreplace(heap, (topic_log.at(index + 1).offset, index + 1, topic_log))
         else:
             heapq.heappop(heap)
     return merged, until
+
+
+def _before_last(topic_logs: list[TopicLog], count: int, time: float) -> int:
+    """Return the offset after which the last `count` messages of a few topics lie, or 0."""
+    heap: list[tuple[int, int, TopicLog]] = []  # negative offsets: the newest first
+    for topic_log in topic_logs:
+        if len(topic_log) > 0:
+            heap.append((-topic_log.at(-1).offset, len(topic_log.messages) - 1, topic_log))
+    heapq.heapify(heap)
+    while heap:
+        _, index, topic_log = heap[0]
+        message = topic_log.at(index)
+        if not message.is_expired(time):
+            count -= 1
+            if count == 0:
+                return message.offset - 1
+        if index > topic_log.first:
+            heapq.heapreplace(heap, (-topic_log.at(index - 1).offset, index - 1, topic_log))
+        else:
+            heapq.heappop(heap)
+    return 0
 
 
 def _matches_any(filters: list[str], topic: str) -> bool:

@@ -43,7 +43,7 @@ PING_TIMEOUT: Final = 4408
 class WebSocketConnection(Flow, WebSocket):
     """Takes the transport over from an `HTTPConnection` that has accepted the handshake."""
 
-    __slots__ = ("_codec", "_deadline", "_heard", "_held", "_over", "_pinged", "_taker", "subprotocol")
+    __slots__ = ("_codec", "_deadline", "_heard", "_held", "_over", "_pinged", "_taker", "deflate", "subprotocol")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class WebSocketConnection(Flow, WebSocket):
         self._codec = codec
         self._taker = taker
         self.subprotocol = subprotocol
+        self.deflate = codec.deflate
         self._over = False
         self._deadline = inf
         self._heard = False  # something came from the peer since `check` last asked
