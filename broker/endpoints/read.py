@@ -10,7 +10,7 @@ from broker.endpoints.reasons import NotAcceptable
 from extra.errors import InvalidCommand
 from extra.http import Request, Response, problem
 from extra.protocols.envelope import page_json, page_msgpack
-from extra.pubsub import Consumer, Page, parse_since
+from extra.pubsub import Consumer, Page, Since, parse_since
 
 __all__ = ["Bell", "Reader"]
 
@@ -90,10 +90,12 @@ class Reader:
         limit = int(number_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT)
         retained = flag_of(request, "retained")
         wait_s, preference = self._wait(request)
-        page = await broker.read(filters, since_of(request, "start"), limit, retained)
+        since = since_of(request, "start")
+        page = await broker.read(filters, since, limit, retained)
         if wait_s is not None and not page.messages and page.complete and request.method != "HEAD":
             await self._poll(filters, page.cursor, wait_s)
-            page = await broker.read(filters, parse_since(page.cursor), limit, None)
+            since = parse_since(page.cursor)
+            page = await broker.read(filters, since, limit, None)
         headers = [
             ("Cache-Control", "no-store"),
             ("Vary", "Accept"),
@@ -103,7 +105,7 @@ class Reader:
         if self.hub.is_draining:
             headers += [("Retry-After", str(1 + int(self.hub.reconnect_after()))), ("Connection", "close")]
         if not page.complete:
-            return _gone(page, headers)
+            return _gone(page, since, headers)
         if wait_s is not None and not page.messages:
             return Response(204, headers=headers)
         return self._respond(page, media_type, headers)
@@ -144,16 +146,21 @@ class Reader:
         return Response(200, body, content_type=JSON, headers=headers)
 
 
-def _gone(page: Page, headers: list[tuple[str, str]]) -> Response:
-    what = (
-        f"messages up to offset {page.lost_until} are gone" if page.lost_until else "the log has begun anew"
-    )
+def _gone(page: Page, since: Since, headers: list[tuple[str, str]]) -> Response:
+    what, reason = "the log has begun anew", "epoch"
+    after: int | None = None
+    if page.lost_until and since.position is not None:
+        what, reason = f"messages up to offset {page.lost_until} are gone", "evicted"
+        after = since.position.offset
     return problem(
         410,
         "unrecoverable_position",
         f"{what}: 'cursor' is where to go on with what is left",
         headers=headers,
         cursor=page.resume,
+        after=after,
+        until=page.lost_until,
+        reason=reason,
     )
 
 

@@ -10,7 +10,7 @@ from extra.http import Request, Response, Stream, StreamingResponse, StreamTaker
 from extra.protocols.encoding import encode_json
 from extra.protocols.pushes import Goodbye
 from extra.protocols.sse import comment, event
-from extra.pubsub import Since, WireForm, format_cursor
+from extra.pubsub import Replay, Since, WireForm, format_cursor
 
 __all__ = ["EventFeed", "EventStreams"]
 
@@ -59,17 +59,21 @@ class EventFeed(Feed, StreamTaker):
         self.hub = hub
         self.stream: Stream | None = None
         self.begins_at: str | None = None
+        self.replay: Replay | None = None
 
     async def subscribe(self, filters: list[str], since: Since, retained: bool | None) -> None:
-        """Register; raises as `Broker.add_filters` does. Catching up begins when the stream is open."""
+        """Register; raises as `Broker.add_filters` does. The rest of catching up begins when the stream is open."""
         replay = await self.broker.add_filters(self.session, filters, since, retained=retained)
+        self.replay = replay
         after, known = replay.after, replay.known
-        if not self.session.is_live():
-            await self.broker.advance(self.session)  # the first look at the log says what is gone already
         epoch = self.broker.epoch()
         if since.position is None or since.position.epoch == epoch:
-            self.begins_at = format_cursor(epoch, after, known if known >= 0 else replay.known)
+            self.begins_at = format_cursor(epoch, after, known)
         # Else the client keeps the cursor of the old epoch until it has been told of the gap.
+        if not self.session.is_live():
+            await self._advance()  # the first look at the log says what is gone already
+        if known < 0 and self.begins_at is not None:
+            self.begins_at = format_cursor(epoch, after, replay.known)
 
     def opened(self, stream: Stream) -> None:
         self.stream = stream
@@ -105,6 +109,16 @@ class EventFeed(Feed, StreamTaker):
 
     async def _catch_up(self) -> None:
         try:
-            await self.broker.catch_up(self.session)
+            while not self.session.is_live():
+                await self.session.wait_for_room()
+                await self._advance()
         except ChannelClosed:
             return  # the client has gone
+
+    async def _advance(self) -> None:
+        """Take a step. Behind retained messages, whose ids are old, the cursor is set to where the stream begins."""
+        replay = self.replay
+        had_retained = replay is not None and bool(replay.retained)
+        await self.broker.advance(self.session)
+        if had_retained and replay is not None and not replay.retained and self.begins_at is not None:
+            self.session.put_control(event(None, id=self.begins_at))
