@@ -1,12 +1,13 @@
 """The daemon: builds a broker from its settings, serves it, and brings it to an end that loses nothing.
 
 Shutdown, on SIGINT or SIGTERM: stop accepting, tell every client on every face where to resume and when, let
-what is under way finish until the drain window is over, cut what is left, close the engine. A second signal cuts
-at once.
+what is under way finish until the drain window is over, cut what is left, close the engine. A second signal
+cuts at once.
 """
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from contextlib import suppress
@@ -43,6 +44,7 @@ async def run(settings: Settings) -> int:
     def stop() -> None:
         (cutting if stopping.is_set() else stopping).set()
 
+    _raise_descriptor_limit(settings.server.connections_limit)
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop)
@@ -127,6 +129,19 @@ def server_limits(settings: Settings) -> ServerLimits:
     )
 
 
+def _raise_descriptor_limit(connections: int) -> None:
+    """Let this process open as many files as it may, and say when that is fewer than connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if soft < connections:
+        logger.info(
+            "the system allows %d open files: connections beyond wait (server.connections_limit)", soft
+        )
+
+
 async def _listen(server: Server, settings: Settings) -> Address:
     where = settings.server
     if where.uds:
@@ -135,7 +150,7 @@ async def _listen(server: Server, settings: Settings) -> Address:
 
 
 def _announce(settings: Settings, address: Address) -> None:
-    """Say where it listens and what is open to whom. A port that was picked goes to standard output as well."""
+    """Say where it listens and what is open to whom; a port that was picked, on standard output as well."""
     url = f"unix:{address}" if isinstance(address, str) else _url(*address)
     mode = "compiled" if COMPILED else "interpreted"
     logger.info("extra-broker %s (%s) listens on %s", __version__, mode, url)

@@ -34,7 +34,7 @@ class Console:
     """`/` and `/console/{file}`."""
 
     def __init__(self) -> None:
-        self.files: dict[str, tuple[bytes, str, str]] = {}
+        self.files = _load()
 
     async def page(self, request: Request) -> Response:
         """Answer with the page."""
@@ -45,8 +45,6 @@ class Console:
         return self._respond(request, request.params["file"])
 
     def _respond(self, request: Request, name: str) -> Response:
-        if not self.files:
-            self.files = _load()
         if name not in self.files:
             raise NotFound(f"no file {name[:80]!r} in the console")
         body, content_type, tag = self.files[name]

@@ -3,6 +3,7 @@
 import os
 import resource
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from broker import __version__
@@ -132,9 +133,10 @@ class Operations:
         yield from _metric(
             "counter", "cpu_seconds_total", "Processor time.", {"": used.ru_utime + used.ru_stime}
         )
-        with open("/proc/self/statm") as statm:
-            resident = int(statm.read().split()[1]) * PAGE_BYTES
-        yield from _metric("gauge", "resident_memory_bytes", "Memory that is resident.", {"": resident})
+        with suppress(OSError):  # no descriptor is left, or this is no Linux
+            with open("/proc/self/statm") as statm:
+                resident = int(statm.read().split()[1]) * PAGE_BYTES
+            yield from _metric("gauge", "resident_memory_bytes", "Memory that is resident.", {"": resident})
 
     def _server_lines(self) -> Iterable[str]:
         counters = self.counters

@@ -3,6 +3,8 @@
 Bad ones get an error that names the parameter.
 """
 
+import re
+from math import nan
 from typing import Final
 
 from extra.errors import InvalidCommand
@@ -10,9 +12,15 @@ from extra.http import Request
 from extra.pubsub import Since, parse_since
 from extra.topics import filter_from_url
 
-__all__ = ["filters_of", "flag_of", "number_of", "overflow_of", "since_of"]
+__all__ = ["filters_of", "flag_of", "number_of", "overflow_of", "since_of", "topic_of"]
 
+NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
 FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
+
+
+def topic_of(request: Request) -> str:
+    """Return the topic of the path, not checked: what would be a wildcard there is one here, and refused."""
+    return filter_from_url(request.params["topic"])
 
 
 def filters_of(request: Request) -> list[str]:
@@ -50,10 +58,7 @@ def number_of(name: str, text: str | None, low: float, high: float) -> float | N
     """Return a number from `low` to `high`, None when it is not given."""
     if text is None:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
+    number = float(text) if NUMBER.fullmatch(text) else nan
     if not low <= number <= high:
         raise InvalidCommand(f"{name} is {text[:40]!r}: a number from {low:g} to {high:g}")
     return number

@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 
-from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import flag_of, number_of
+from broker.endpoints.hub import Hub, Pace
+from broker.endpoints.parameters import flag_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
 from extra.errors import ExtraError
 from extra.http import Request, Response, json_response
@@ -55,7 +55,7 @@ class Publisher:
 
     async def clear(self, request: Request) -> Response:
         """Let go of what the topic retains; 204 also when there was nothing."""
-        await self.broker.clear(request.params["topic"])
+        await self.broker.clear(topic_of(request))
         return Response(204)
 
     async def publish_many(self, request: Request) -> Response:
@@ -71,15 +71,16 @@ class Publisher:
         )
         answers: list[JSONValue] = []
         status = 201
+        pace = Pace()
         for item in decode(body, limits.batch_limit_messages):
             try:
                 if isinstance(item, Rejected):
                     answers.append(_refusal(item.code, item.message))
                     status = 207
-                else:
-                    answers.append(
-                        _told(await self.broker.publish_message(message_of(item, self.broker), item.key))
-                    )
+                    continue
+                message = message_of(item, self.broker)
+                answers.append(_told(await self.broker.publish_message(message, item.key)))
+                await pace.spend(message.size)
             except ExtraError as error:
                 answers.append(_refusal(error.code, str(error)))
                 status = 207
@@ -94,7 +95,7 @@ class Publisher:
         payload = await request.body(broker.limits.max_payload_bytes, "broker.max_payload_bytes")
         kind, content_type = admit_payload(payload, request.header("content-type"))
         message = Message(
-            request.params["topic"],
+            topic_of(request),
             payload,
             kind,
             content_type=content_type,

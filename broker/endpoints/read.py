@@ -16,6 +16,8 @@ __all__ = ["Bell", "Reader"]
 
 LIMIT: Final = 1000
 LIMIT_MOST: Final = 10_000
+PAGE_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""A page ends here as well, whatever `limit` says: it is made in one piece."""
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 MSGPACK: Final = "application/msgpack"
@@ -87,15 +89,17 @@ class Reader:
         filters = filters_of(request)
         broker = self.hub.broker
         broker.check_filters(filters)
-        limit = int(number_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT)
+        limit = number_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
+        if limit != int(limit):
+            raise InvalidCommand(f"parameter 'limit' is {limit:g}: a whole number from 1 to {LIMIT_MOST}")
         retained = flag_of(request, "retained")
         wait_s, preference = self._wait(request)
         since = since_of(request, "start")
-        page = await broker.read(filters, since, limit, retained)
+        page = await broker.read(filters, since, int(limit), retained, limit_bytes=PAGE_LIMIT_BYTES)
         if wait_s is not None and not page.messages and page.complete and request.method != "HEAD":
             await self._poll(filters, page.cursor, wait_s)
             since = parse_since(page.cursor)
-            page = await broker.read(filters, since, limit, None)
+            page = await broker.read(filters, since, int(limit), None, limit_bytes=PAGE_LIMIT_BYTES)
         headers = [
             ("Cache-Control", "no-store"),
             ("Vary", "Accept"),
@@ -103,9 +107,9 @@ class Reader:
             *preference,
         ]
         if self.hub.is_draining:
-            headers += [("Retry-After", str(1 + int(self.hub.reconnect_after()))), ("Connection", "close")]
+            headers.append(("Retry-After", str(1 + int(self.hub.reconnect_after()))))
         if not page.complete:
-            return _gone(page, since, headers)
+            return _gone(page, since, broker.epoch(), headers)
         if wait_s is not None and not page.messages:
             return Response(204, headers=headers)
         return self._respond(page, media_type, headers)
@@ -146,10 +150,10 @@ class Reader:
         return Response(200, body, content_type=JSON, headers=headers)
 
 
-def _gone(page: Page, since: Since, headers: list[tuple[str, str]]) -> Response:
+def _gone(page: Page, since: Since, epoch: str, headers: list[tuple[str, str]]) -> Response:
     what, reason = "the log has begun anew", "epoch"
     after: int | None = None
-    if page.lost_until and since.position is not None:
+    if since.position is not None and since.position.epoch == epoch:
         what, reason = f"messages up to offset {page.lost_until} are gone", "evicted"
         after = since.position.offset
     return problem(

@@ -11,7 +11,7 @@ from typing import Final
 
 from broker import __version__
 from broker.endpoints.feed import Feed
-from broker.endpoints.hub import Hub
+from broker.endpoints.hub import Hub, Pace
 from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
 from broker.endpoints.publishing import message_of
 from broker.endpoints.reasons import CLOSE_CODES, NotSubscribed
@@ -174,6 +174,7 @@ class WebSocketFeed(Feed, WebSocketTaker):
 
     async def _run_commands(self) -> None:
         """Run what waits. Ends with the connection: `closed` empties the queue and closes the session."""
+        pace = Pace()
         try:
             while self.commands:
                 if not isinstance(self.commands[0], Subscribe):  # which waits for room as it catches up
@@ -184,6 +185,8 @@ class WebSocketFeed(Feed, WebSocketTaker):
                     continue
                 try:
                     await self._execute(command)
+                    if isinstance(command, Publish):
+                        await pace.spend(len(command.payload) + len(command.topic))
                 except ChannelClosed:
                     raise
                 except ExtraError as error:
@@ -195,6 +198,10 @@ class WebSocketFeed(Feed, WebSocketTaker):
                     )
         except ChannelClosed:
             return  # the client has gone
+        except Exception:  # a bug, which whoever runs this logs: no answer to wait for
+            if self.socket is not None:
+                self.socket.close(CLOSE_CODES["internal"], "internal error")
+            raise
         finally:
             self.is_running = False
             if self.socket is not None:

@@ -62,7 +62,7 @@ class EventFeed(Feed, StreamTaker):
         self.replay: Replay | None = None
 
     async def subscribe(self, filters: list[str], since: Since, retained: bool | None) -> None:
-        """Register; raises as `Broker.add_filters` does. The rest of catching up begins when the stream is open."""
+        """Register, raising as `Broker.add_filters` does; what is there follows when the stream is open."""
         replay = await self.broker.add_filters(self.session, filters, since, retained=retained)
         self.replay = replay
         after, known = replay.after, replay.known
@@ -114,9 +114,15 @@ class EventFeed(Feed, StreamTaker):
                 await self._advance()
         except ChannelClosed:
             return  # the client has gone
+        except Exception:  # whoever runs this logs it; the client comes back with its cursor
+            self.abort()
+            raise
 
     async def _advance(self) -> None:
-        """Take a step. Behind retained messages, whose ids are old, the cursor is set to where the stream begins."""
+        """Take a step.
+
+        Behind retained messages, whose ids are old, set the cursor to where the stream begins.
+        """
         replay = self.replay
         had_retained = replay is not None and bool(replay.retained)
         await self.broker.advance(self.session)

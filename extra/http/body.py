@@ -8,11 +8,16 @@ parts or whole. When the handler has to wait, the source is told so, which is wh
 import asyncio
 from abc import ABCMeta, abstractmethod
 from collections import deque
+from typing import Final
 
 from extra.errors import ExtraError, LocalProtocolError
 from extra.http.errors import BodyTooLarge
 
 __all__ = ["Body", "BodySource"]
+
+LOOSE_PARTS: Final = 64
+SMALL_PART_BYTES: Final = 4096
+"""Behind so many parts, further ones are put together up to this size."""
 
 
 class BodySource(metaclass=ABCMeta):
@@ -68,8 +73,12 @@ class Body:
         return self._waiter is not None
 
     def feed(self, part: bytes) -> None:
-        """Append `part`."""
-        self._parts.append(part)
+        """Append `part`; many small ones are put together: an object each costs more than it holds."""
+        parts = self._parts
+        if len(parts) >= LOOSE_PARTS and len(parts[-1]) + len(part) <= SMALL_PART_BYTES:
+            parts[-1] += part
+        else:
+            parts.append(part)
         self.received_bytes += len(part)
         self.buffered_bytes += len(part)
         self._wake()
@@ -112,16 +121,14 @@ class Body:
             RemoteProtocolError, RequestTimeout: the body did not arrive whole.
         """
         limit = self._limit_bytes if limit_bytes is None else limit_bytes
-        parts: list[bytes] = []
-        size = self.length or 0
-        if size <= limit:
-            size = 0
-            while size <= limit and (part := await self.read()):
-                parts.append(part)
-                size += len(part)
-        if size > limit:
+        if (self.length or 0) > limit:
             raise BodyTooLarge(limit, limit_name)
-        return b"".join(parts)
+        whole = bytearray()
+        while part := await self.read():
+            whole += part
+            if len(whole) > limit:
+                raise BodyTooLarge(limit, limit_name)
+        return bytes(whole)
 
     async def _wait(self) -> None:
         if self._waiter is not None:

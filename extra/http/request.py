@@ -41,7 +41,6 @@ class Request:
         method: str,
         target: bytes,
         headers: list[tuple[bytes, bytes]] | None = None,
-        *,
         http_version: str = "1.1",
         client: str = "",
         body: Body | bytes = b"",

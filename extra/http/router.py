@@ -63,6 +63,7 @@ class Router:
         return self._search(request)
 
     def _search(self, request: Request) -> Awaitable[Response]:
+        decode_percent(request.raw_path)  # refuses malformed escapes, before what follows could mend them
         # RFC 3986 6.2.2.2: such an escape is the same as what it stands for.
         path = ESCAPED_UNRESERVED.sub(lambda escape: chr(int(escape[1], 16)), request.raw_path)
         allowed: set[str] = set()

@@ -57,6 +57,9 @@ MAX_HEADERS: Final = 64
 MAX_HEADERS_BYTES: Final = 8192
 """The names and values of a message's headers together, in UTF-8."""
 
+_EMPTY_LINES: Final = 1000
+"""NDJSON may have so many empty lines, and one more for each message that it may have."""
+
 _SHOWN_CHARACTERS: Final = 80
 _ABSENT: Final = Raw()
 
@@ -172,7 +175,7 @@ def decode_publishes_msgpack(body: bytes, limit: int) -> list[Publish | Rejected
 
 
 def decode_publishes_lines(body: bytes, limit: int) -> list[Publish | Rejected]:
-    """Return the messages of NDJSON, one a line; an empty line is skipped.
+    """Return the messages of NDJSON, one a line; empty lines are skipped, in reason.
 
     Raises:
         InvalidCommand: a line is not an object that can be parsed.
@@ -181,6 +184,8 @@ def decode_publishes_lines(body: bytes, limit: int) -> list[Publish | Rejected]:
     _check_utf8(body)
     publishes: list[Publish | Rejected] = []
     for number, line in enumerate(BytesIO(body), 1):
+        if number > 2 * limit + _EMPTY_LINES:
+            raise LimitExceeded(_too_many_messages(limit))
         if line.isspace():
             continue
         if len(publishes) == limit:

@@ -19,7 +19,6 @@ Two limits, for what a message spends apart from its body:
 """
 
 import re
-from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final, NoReturn, TypeAlias, final
@@ -98,7 +97,7 @@ class UnsupportedRequest(MalformedRequest):
 @final
 @mypyc_attr(native_class=True)
 class RequestHead:
-    """The request line and the header fields. Then come the parts of the body, if any, and a `RequestEnd`."""
+    """The request line and the header fields: all of the request, unless it has a body."""
 
     def __init__(
         self,
@@ -126,7 +125,7 @@ class RequestHead:
 
     @property
     def has_body(self) -> bool:
-        """Whether a body of at least one byte is announced; a chunked one may turn out to be empty."""
+        """Whether the parts of a body follow and a `RequestEnd`. A chunked body may turn out to be empty."""
         return self.chunked or bool(self.content_length)
 
 
@@ -142,7 +141,7 @@ class BodyPart:
 @final
 @mypyc_attr(native_class=True)
 class RequestEnd:
-    """The request is complete."""
+    """The body is complete, and the request with it."""
 
 
 RequestEvent: TypeAlias = RequestHead | BodyPart | RequestEnd
@@ -166,11 +165,13 @@ class HTTP1Parser:
         self._head_limit: int = head_limit_bytes
         self._headers_limit: int = headers_limit
         self._llhttp: HttpRequestParser | None = HttpRequestParser(self)
-        self._events: deque[RequestEvent] = deque()
+        self._events: list[RequestEvent] = []
+        self._taken: int = 0  # of the events
         self._error: MalformedRequest | None = None
         self._data: bytes = b""  # received, and not parsed from `_offset` on
         self._offset: int = 0
         self._ended: bool = False
+        self._host: bytes = b""  # the last one that was found to be well-formed
         # The message under way.
         self._head: RequestHead | None = None
         self._target: bytes = b""
@@ -208,13 +209,17 @@ class HTTP1Parser:
             MalformedRequest: the peer broke the rules, or a limit. What came before it has been returned;
                 from here on the same error is raised.
         """
-        while not self._events:
+        while self._taken == len(self._events):
             if self._error is not None:
                 raise self._error
             if not self._data:
                 return None
+            self._events = []
+            self._taken = 0
             self._parse()
-        return self._events.popleft()
+        event = self._events[self._taken]
+        self._taken += 1
+        return event
 
     def take_rest(self) -> bytes:
         """End, and return what was received after the last request: it is of the protocol upgraded to."""
@@ -227,7 +232,8 @@ class HTTP1Parser:
         self._ended = True
         self._data = b""
         self._offset = 0
-        self._events.clear()
+        self._events = []
+        self._taken = 0
         self._llhttp = None
 
     # Called by llhttp, while a piece is parsed. Raising makes it stop for good.
@@ -257,7 +263,7 @@ class HTTP1Parser:
         if self._fields > self._headers_limit:
             self._refuse(OversizeRequest(f"more header fields than headers_limit={self._headers_limit}", 431))
         if self._head is None:  # otherwise it is a trailer: RFC 9110 6.5.1 forbids to merge them blindly
-            field = (name.lower(), value.strip(b" \t"))
+            field = (name.lower(), value.rstrip(b" \t"))  # llhttp takes off what stands before it
             self._headers.append(field)
             if field[0] in NOTED:
                 self._noted.append(field)
@@ -281,8 +287,10 @@ class HTTP1Parser:
         for name, value in self._noted:
             if name == b"host":
                 hosts += 1
-                if HOST.fullmatch(value) is None:
-                    self._refuse(MalformedRequest("malformed Host"))
+                if value != self._host:
+                    if HOST.fullmatch(value) is None:
+                        self._refuse(MalformedRequest("malformed Host"))
+                    self._host = value
             elif name == b"content-length":
                 content_length = int(value)  # llhttp lets digits through, and one such field
             elif name == b"transfer-encoding":
@@ -308,7 +316,7 @@ class HTTP1Parser:
             self._headers,
             http_version,
             keep_alive,
-            upgrade if llhttp.should_upgrade() and keep_alive else None,
+            upgrade if upgrade is not None and keep_alive and llhttp.should_upgrade() else None,
             expect_continue,
             content_length,
             chunked,
@@ -324,9 +332,10 @@ class HTTP1Parser:
         head = self._head
         assert head is not None
         assert self._llhttp is not None
-        if head.has_body and self._llhttp.should_upgrade():
-            return  # not so: see `_read_body_of_upgrade`
-        self._events.append(RequestEnd())
+        if head.has_body:
+            if self._llhttp.should_upgrade():
+                return  # not so: see `_read_body_of_upgrade`
+            self._events.append(RequestEnd())
         self._in_message = False
         self._completed = True
         if not head.keep_alive:
@@ -390,7 +399,7 @@ class HTTP1Parser:
         length = head.content_length
         framing = b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
         self._llhttp.feed_data(b"POST / HTTP/1.1\r\nhost:\r\n%b\r\n\r\n" % framing)
-        self._events.pop()  # that head's
+        self._events.pop()  # that head
         self._head = head
 
     def _oversize_fields(self) -> OversizeRequest:

@@ -179,7 +179,6 @@ class WebSocketCodec:
 
     __slots__ = (
         "_data",
-        "deflate",
         "_inflater",
         "_message",
         "_message_opcode",
@@ -191,6 +190,7 @@ class WebSocketCodec:
         "close_reason",
         "closed",
         "closing",
+        "deflate",
         "frame_limit_bytes",
     )
 

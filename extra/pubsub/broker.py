@@ -15,12 +15,20 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from types import TracebackType
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import BrokerClosed, InvalidCommand, InvalidCursor, InvalidTopic, LimitExceeded
+from extra.errors import (
+    BrokerClosed,
+    ChannelClosed,
+    InvalidCommand,
+    InvalidCursor,
+    InvalidTopic,
+    LimitExceeded,
+)
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.memory import MemoryEngine
@@ -29,13 +37,17 @@ from extra.pubsub.messages import Messages
 from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.pubsub.position import Since, format_cursor, parse_since
 from extra.pubsub.session import CLOSED, HELD, LIVE, Consumer, Replay, Session
-from extra.topics import FilterTree, check_filter, check_topic
+from extra.topics import FilterTree, check_filter, check_topic, matches
 
 __all__ = ["Broker", "BrokerLimits", "Page", "parse_overflow"]
 
 PAGE_LIMIT: Final = 1000
 """So many messages are read from the log at once while a session catches up."""
+RETAINED_LIMIT: Final = 10_000
+"""So many retained messages fit into one page of history."""
 KEY_LIMIT_BYTES: Final = 255
+ALL: Final = 1 << 62
+"""An offset above all others."""
 
 
 @final
@@ -99,7 +111,8 @@ class Broker(Delivery):
         self.engine: Engine = engine if engine is not None else MemoryEngine(clock=self.clock)
         self.tree: FilterTree[Session] = FilterTree(cache_limit=self.limits.match_cache_topics)
         self.sessions: dict[str, Session] = {}
-        self.receipts: OrderedDict[str, tuple[float, Receipt]] = OrderedDict()
+        self.receipts: OrderedDict[bytes, Remembered] = OrderedDict()
+        self.underway: dict[bytes, asyncio.Event] = {}
         self.delivered = 0
         self.is_open = False
         self.session_number = 0
@@ -147,12 +160,9 @@ class Broker(Delivery):
     def sweep(self) -> None:
         """Give back what has become too old. To be called every second; bounded work."""
         self.engine.sweep()
-        horizon = self.clock.now() - self.limits.idempotency_window_s
-        while self.receipts:
-            key, (made_at, _) = next(iter(self.receipts.items()))
-            if made_at > horizon:
-                break
-            del self.receipts[key]
+        horizon = self._horizon()
+        while self.receipts and next(iter(self.receipts.values())).made_at <= horizon:
+            self.receipts.popitem(last=False)
 
     # Publishing
 
@@ -199,33 +209,24 @@ class Broker(Delivery):
 
     async def publish_message(self, message: Message, key: str | None = None) -> Receipt:
         """Publish a message that `compose` or an endpoint has made. Raises as `publish` does."""
-        if not self.is_open:
-            raise BrokerClosed("the broker is not open")
-        topic = message.topic
+        self._check_topic(message.topic)
         limits = self.limits
-        check_topic(topic, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
-        if topic.startswith("$"):
-            raise InvalidTopic(f"topic {topic[:80]!r}: topics that start with '$' are the broker's own")
         if len(message.payload) > limits.max_payload_bytes:
             raise LimitExceeded(
                 f"a payload of {len(message.payload)} bytes is more than {limits.max_payload_bytes}"
                 " (broker.max_payload_bytes)"
             )
         if key is not None:
-            receipt = self._receipt_of(topic, key)
-            if receipt is not None:
-                return receipt
-        subscribers = await self.engine.append(message)
-        self.published_total += 1
-        self.published_bytes_total += len(message.payload)
-        receipt = Receipt(topic, message.offset, message.cursor, subscribers)
-        if key is not None:
-            self._remember(topic, key, receipt)
-        return receipt
+            return await self._append_once(message, key)
+        return await self._append(message)
 
     async def clear(self, topic: str) -> bool:
-        """Let go of what a topic retains; return whether there was anything. Raises InvalidTopic."""
-        check_topic(topic, max_bytes=self.limits.max_topic_bytes, max_levels=self.limits.max_topic_levels)
+        """Let go of what a topic retains; return whether there was anything.
+
+        Raises:
+            InvalidTopic, BrokerClosed, EngineUnavailable: as for `publish`.
+        """
+        self._check_topic(topic)
         return await self.engine.clear(topic)
 
     def deliver(self, message: Message) -> int:
@@ -270,20 +271,20 @@ class Broker(Delivery):
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
     ) -> Page:
-        """Read what the log has after `since`, at most `limit` messages; retained ones, if asked for.
-
-        Come first.
+        """Read what the log has after `since`, at most `limit` messages; retained ones, if asked for, come
+        first and are not counted.
 
         Raises:
-            InvalidFilter, InvalidCursor, LimitExceeded, BrokerClosed.
+            InvalidFilter, InvalidCursor, InvalidCommand (a `limit` below 1), LimitExceeded, BrokerClosed.
         """
         self.check_filters(list(filters))
         return await self.read(list(filters), parse_since(since), limit, retained)
 
     def check_filters(self, filters: list[str]) -> None:
-        """Raise InvalidFilter unless all are topic filters.
+        """Raise InvalidFilter unless all are topic filters, and an error when they are none or too many.
 
-        InvalidCommand or LimitExceeded for none or too many.
+        Raises:
+            InvalidFilter, InvalidCommand (none), LimitExceeded (too many).
         """
         if not filters:
             raise InvalidCommand("at least one topic filter is needed")
@@ -296,31 +297,54 @@ class Broker(Delivery):
         for topic_filter in filters:
             check_filter(topic_filter, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
 
-    async def read(self, filters: list[str], since: Since, limit: int, retained: bool | None = None) -> Page:
-        """Read a page: what `history` does, for filters that have been checked."""
-        if not self.is_open:
-            raise BrokerClosed("the broker is not open")
+    async def read(
+        self,
+        filters: list[str],
+        since: Since,
+        limit: int,
+        retained: bool | None = None,
+        *,
+        limit_bytes: int = ALL,
+    ) -> Page:
+        """Read a page: what `history` does, for filters that have been checked.
+
+        A page ends at `limit_bytes` as well, by the messages' `size`; one message is always given.
+        """
+        if limit < 1:
+            raise InvalidCommand(f"limit {limit}: a whole number from 1")
+        self._check_is_open()
         epoch = self.engine.epoch()
         until = self.delivered
         messages: list[Message] = []
         if retained if retained is not None else since.kind == "now":
-            messages = await self.engine.retained(filters)
-        is_same_epoch, after, known = await self._start(filters, since)
+            messages = _up_to(until, await self.engine.retained(filters))
+            if len(messages) > RETAINED_LIMIT or sum([each.size for each in messages]) > limit_bytes:
+                raise LimitExceeded(
+                    f"{len(messages)} retained messages match, more than fit into one page: "
+                    "a narrower filter has fewer, a stream takes any number"
+                )
+        given = {message.offset for message in messages}
+        is_same_epoch, after, known = await self._start(filters, since, until)
         position = after
         lost_until = 0
         found = 0
         more = False
         while position < until:
-            piece = await self.engine.read(filters, position, until, limit + 1 - found)
+            piece = await self.engine.read(filters, position, until, limit + 1 - found, limit_bytes)
             if known < 0:
-                known = piece.evicted_until
-            lost_until = max(lost_until, piece.evicted_until)
-            messages.extend(piece.messages)
-            found += len(piece.messages)
+                known = min(piece.evicted_until, until)
+            else:
+                lost_until = max(lost_until, piece.evicted_until)
+            for message in piece.messages:
+                if message.offset not in given:
+                    messages.append(message)
+                    found += 1
             position = piece.position
             if found > limit:
-                messages.pop()
-                position = messages[-1].offset
+                position = messages.pop().offset - 1
+                more = True
+                break
+            if limit_bytes < ALL and piece.messages and position < until:
                 more = True
                 break
             if position < until:
@@ -343,8 +367,7 @@ class Broker(Delivery):
         self, consumer: Consumer, form: WireForm | None = None, *, overflow: str = "disconnect"
     ) -> Session:
         """Make a session without filters. Raises InvalidCommand when `overflow` is unknown, BrokerClosed."""
-        if not self.is_open:
-            raise BrokerClosed("the broker is not open")
+        self._check_is_open()
         self.session_number += 1
         session = Session(
             f"{self.engine.epoch()}-s{self.session_number}",
@@ -379,18 +402,23 @@ class Broker(Delivery):
         """Subscribe a session to filters. Unless there is nothing to catch up with, it is held afterwards:
         `advance` it until it is live.
 
-        With `replay_all` false, a message that an earlier filter of the session has brought is not replayed.
-        One call at a time: the session is live when it begins. The returned `Replay` counts, and knows
-        whether it was complete.
+        With `replay_all` false, a message that another filter of the session has brought is not replayed,
+        unless the outbox has ever dropped any.
+        One call at a time: a session that is held because its outbox overflowed is caught up with before. The
+        returned `Replay` counts, and knows whether it was complete.
 
         Raises:
-            InvalidFilter, InvalidCursor, LimitExceeded, EngineUnavailable: nothing has changed then.
+            InvalidFilter, InvalidCursor, LimitExceeded, EngineUnavailable: nothing has been added then, but
+                the session can be held, for what was published meanwhile.
+            ChannelClosed: the session has been closed; BrokerClosed: and so has the broker.
         """
-        assert session.state == LIVE, "a session catches up with one subscription at a time"
+        self._check_session(session)
         self.check_filters(filters)
         self._check_room(session, filters)
+        await self.catch_up(session)
+        assert session.replay is None, "a session catches up with one subscription at a time"
         had_filters = dict(session.filters) if session.filters else None
-        stood = self.delivered
+        stood = session.reached(self.delivered)
         session.hold(stood, stood)  # register first: from here on what is published is held back
         for topic_filter in filters:
             if topic_filter not in session.filters:
@@ -399,15 +427,21 @@ class Broker(Delivery):
         try:
             kept: list[Message] = []
             if retained if retained is not None else since.kind == "now":
-                kept = await self.engine.retained(filters)
-            is_same_epoch, after, known = await self._start(filters, since)
+                kept = _up_to(stood, await self.engine.retained(filters))
+            is_same_epoch, after, known = await self._start(filters, since, stood)
+            self._check_session(session)
         except BaseException:
             self._take_back(session, filters, had_filters)
             raise
         for topic_filter in filters:
             session.filters[topic_filter] = min(session.filters[topic_filter], after)
-        replay = Replay(filters, after, stood, known, None if replay_all else had_filters, kept)
+        skip: dict[str, int] | None = None
+        if had_filters is not None and not replay_all and session.outbox.dropped == 0:
+            skip = {each: had_filters[each] for each in had_filters if each not in filters}
+        replay = Replay(filters, after, stood, known, skip, kept)
         if not is_same_epoch:
+            assert since.position is not None
+            session.former_epoch = since.position.epoch
             replay.complete = False
             self._put_gap(session, Gap(None, 0, "epoch", filter=filters[0] if len(filters) == 1 else None))
         session.replay = replay
@@ -442,14 +476,15 @@ class Broker(Delivery):
             if session.state != HELD:
                 return
             if replay.known < 0:
-                replay.known = piece.evicted_until
-            if piece.evicted_until > max(replay.known, replay.after):
+                replay.gone = replay.known = min(piece.evicted_until, replay.until)
+            elif piece.evicted_until > max(replay.known, replay.after):
                 replay.complete = False
                 only = replay.filters[0] if len(replay.filters) == 1 else None
                 self._put_gap(session, Gap(replay.after, piece.evicted_until, "evicted", filter=only))
                 replay.known = piece.evicted_until
+                session.pending_from = max(session.pending_from, piece.evicted_until)
             for message in piece.messages:
-                if not replay.is_covered(message):
+                if message.offset not in replay.given and not replay.is_covered(message):
                     session.put(message)
                     replay.count += 1
             self.replayed_total += len(piece.messages)
@@ -460,7 +495,7 @@ class Broker(Delivery):
             piece = await self.engine.read(
                 list(session.filters),
                 session.position,
-                session.pending_from,
+                ALL,  # so that nothing can be both pending, and lost above what was read
                 PAGE_LIMIT,
                 session.outbox.limit_bytes // 4,
             )
@@ -469,6 +504,7 @@ class Broker(Delivery):
             if piece.evicted_until > max(session.known, session.position):
                 self._put_gap(session, Gap(session.position, piece.evicted_until, "evicted"))
                 session.known = piece.evicted_until
+                session.pending_from = max(session.pending_from, piece.evicted_until)
                 if replay is not None:
                     replay.complete = False
             for message in piece.messages:
@@ -491,8 +527,14 @@ class Broker(Delivery):
             await self.advance(session)
 
     def resume_cursor(self, session: Session) -> str:
-        """Return the cursor from which another connection misses nothing that this session was not given."""
-        return format_cursor(self.engine.epoch(), session.resume_offset(self.delivered))
+        """Return the cursor from which another connection misses nothing that this session was not given.
+
+        To be asked for before the session is closed.
+        """
+        offset = session.resume_offset(self.delivered)
+        if offset < 0:
+            return format_cursor(session.former_epoch, 0)
+        return format_cursor(self.engine.epoch(), offset)
 
     def figures(self) -> dict[str, int]:
         """Return counts for metrics, by name: those of the engine, and the broker's own.
@@ -529,21 +571,31 @@ class Broker(Delivery):
         if len(session.filters) + len(filters) > limit:
             total = len(session.filters) + len([each for each in filters if each not in session.filters])
             if total > limit:
-                raise LimitExceeded(f"{total} topic filters are more than {limit} (broker.subscriptions_limit)")
+                raise LimitExceeded(
+                    f"{total} topic filters are more than {limit} (broker.subscriptions_limit)"
+                )
 
-    async def _start(self, filters: list[str], since: Since) -> tuple[bool, int, int]:
-        """Return where `since` begins: whether the epoch is the same, after which offset.
+    def _check_is_open(self) -> None:
+        if not self.is_open:
+            raise BrokerClosed("the broker is not open")
 
-        And up to which loss is known.
+    def _check_session(self, session: Session) -> None:
+        self._check_is_open()
+        if session.state == CLOSED:
+            raise ChannelClosed("the session is closed")
 
-        Known is -1 when what is gone already is no loss: nobody has been promised it.
+    async def _start(self, filters: list[str], since: Since, stood: int) -> tuple[bool, int, int]:
+        """Return where `since` begins, for who stands at `stood`, which is now.
+
+        That is whether the epoch is the same, after which offset, and up to which loss is known: -1 when what
+        is gone already is no loss, as nobody has been promised it.
         """
         if since.kind == "now":
-            return True, self.delivered, -1
+            return True, stood, -1
         if since.kind == "start":
             return True, 0, -1
         if since.kind == "last":
-            return True, await self.engine.before_last(filters, since.count), -1
+            return True, min(stood, await self.engine.before_last(filters, since.count)), -1
         position = since.position
         assert position is not None
         if position.epoch != self.engine.epoch():
@@ -578,23 +630,85 @@ class Broker(Delivery):
             if had_filters is None or topic_filter not in had_filters:
                 self.remove_filter(session, topic_filter)
         if not session.filters:
-            session.pending = None
             session.position = session.pending_from
-        if session.position == session.pending_from:
+        if session.pending is not None:
+            session.pending = [
+                message
+                for message in session.pending
+                if any(matches(topic_filter, message.topic) for topic_filter in session.filters)
+            ]
+        if session.position >= session.pending_from:
             session.merge()
 
-    def _receipt_of(self, topic: str, key: str) -> Receipt | None:
-        if not 0 < len(key.encode(errors="replace")) <= KEY_LIMIT_BYTES:
-            raise LimitExceeded(f"an idempotency key has 1 to {KEY_LIMIT_BYTES} bytes")
-        remembered = self.receipts.get(f"{topic}\0{key}")
-        if remembered is None or remembered[0] <= self.clock.now() - self.limits.idempotency_window_s:
-            return None
-        return remembered[1]
+    def _check_topic(self, topic: str) -> None:
+        """Raise InvalidTopic unless one may publish there, BrokerClosed when one may not at all."""
+        self._check_is_open()
+        limits = self.limits
+        check_topic(topic, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
+        if topic.startswith("$"):
+            raise InvalidTopic(f"topic {topic[:80]!r}: topics that start with '$' are the broker's own")
 
-    def _remember(self, topic: str, key: str, receipt: Receipt) -> None:
-        while len(self.receipts) >= self.limits.idempotency_limit_keys and self.receipts:
+    async def _append(self, message: Message) -> Receipt:
+        subscribers = await self.engine.append(message)
+        self.published_total += 1
+        self.published_bytes_total += len(message.payload)
+        return Receipt(message.topic, message.offset, message.cursor, subscribers)
+
+    async def _append_once(self, message: Message, key: str) -> Receipt:
+        """Append a message unless one with this topic and key was within the window.
+
+        Who comes while it is being appended waits for what becomes of it.
+        """
+        name = _digest(message.topic, key)
+        while name in self.underway:
+            await self.underway[name].wait()
+            self._check_is_open()
+        remembered = self.receipts.get(name)
+        if remembered is not None and remembered.made_at > self._horizon():
+            return Receipt(message.topic, remembered.offset, remembered.cursor, remembered.subscribers)
+        self.underway[name] = asyncio.Event()
+        try:
+            receipt = await self._append(message)
+            self._remember(name, receipt)
+        finally:
+            self.underway.pop(name).set()
+        return receipt
+
+    def _remember(self, name: bytes, receipt: Receipt) -> None:
+        self.receipts[name] = Remembered(self.clock.now(), receipt)
+        self.receipts.move_to_end(name)
+        while len(self.receipts) > self.limits.idempotency_limit_keys:
             self.receipts.popitem(last=False)
-        self.receipts[f"{topic}\0{key}"] = (self.clock.now(), receipt)
+
+    def _horizon(self) -> float:
+        """Return the time before which idempotency keys are forgotten."""
+        return self.clock.now() - self.limits.idempotency_window_s
+
+
+@final
+@mypyc_attr(native_class=True)
+class Remembered:
+    """A receipt without its topic, and when it was made."""
+
+    __slots__ = ("cursor", "made_at", "offset", "subscribers")
+
+    def __init__(self, made_at: float, receipt: Receipt) -> None:
+        self.made_at = made_at
+        self.offset = receipt.offset
+        self.cursor = receipt.cursor
+        self.subscribers = receipt.subscribers
+
+
+def _digest(topic: str, key: str) -> bytes:
+    """Return what stands for a topic and a key: of the same length, however long they are."""
+    encoded = key.encode(errors="surrogatepass")
+    if not 0 < len(encoded) <= KEY_LIMIT_BYTES:
+        raise LimitExceeded(f"an idempotency key has 1 to {KEY_LIMIT_BYTES} bytes")
+    return blake2b(topic.encode() + b"\0" + encoded, digest_size=16).digest()
+
+
+def _up_to(offset: int, messages: list[Message]) -> list[Message]:
+    return [message for message in messages if message.offset <= offset]
 
 
 def parse_overflow(name: str) -> int:

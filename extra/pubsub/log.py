@@ -71,13 +71,13 @@ class TopicLog:
     """The messages of one topic, oldest first: `messages[first:]`.
 
     What is before `first` is None, and cut off in time. `evicted_until` is the highest offset that the topic
-    has lost, `log_evicted_until` the highest that any topic had lost by then.
+    has lost, `any_evicted_until` the highest that any topic had lost by then.
     """
 
     __slots__ = (
+        "any_evicted_until",
         "evicted_until",
         "first",
-        "log_evicted_until",
         "messages",
         "policy",
         "size",
@@ -93,7 +93,7 @@ class TopicLog:
         self.size = 0
         self.weight = 1 + len(topic) // NAME_UNIT_CHARACTERS
         self.evicted_until = 0
-        self.log_evicted_until = 0
+        self.any_evicted_until = 0
 
     def __len__(self) -> int:
         return len(self.messages) - self.first
@@ -346,7 +346,7 @@ class Log:
         higher: soon, as a rule.
         """
         for topic_log in islice(reversed(self.losers.values()), LOSERS_LIMIT):
-            if topic_log.log_evicted_until <= highest:
+            if topic_log.any_evicted_until <= highest:
                 return highest
             if topic_log.evicted_until > highest and _matches_any(filters, topic_log.topic):
                 highest = topic_log.evicted_until
@@ -375,7 +375,7 @@ class Log:
         if not message.is_expired(time):
             self.evicted_until = max(self.evicted_until, message.offset)
             topic_log.evicted_until = message.offset
-            topic_log.log_evicted_until = self.evicted_until
+            topic_log.any_evicted_until = self.evicted_until
             self.losers[topic_log.topic] = topic_log
             self.losers.move_to_end(topic_log.topic)
         number = message.offset // BLOCK
@@ -443,10 +443,11 @@ def _merge(topic_logs: list[TopicLog], after: int, until: int, limit: int) -> tu
 
 def _before_last(topic_logs: list[TopicLog], count: int, time: float) -> int:
     """Return the offset after which the last `count` messages of a few topics lie, or 0."""
-    heap: list[tuple[int, int, TopicLog]] = []  # negative offsets: the newest first
-    for topic_log in topic_logs:
-        if len(topic_log) > 0:
-            heap.append((-topic_log.at(-1).offset, len(topic_log.messages) - 1, topic_log))
+    heap = [  # negative offsets: the newest comes first
+        (-topic_log.at(-1).offset, len(topic_log.messages) - 1, topic_log)
+        for topic_log in topic_logs
+        if len(topic_log) > 0
+    ]
     heapq.heapify(heap)
     while heap:
         _, index, topic_log = heap[0]

@@ -26,6 +26,9 @@ FORMS_LIMIT: Final = 8
 
 MESSAGE_OVERHEAD_BYTES: Final = 400
 """What a message costs beside its texts: measured with tracemalloc over 100,000 of them in a log, 2026-11."""
+HEADER_OVERHEAD_BYTES: Final = 160
+FRAMES_OVERHEAD_BYTES: Final = 130
+"""What a header costs beside its texts, and the frames of a message beside their bytes: measured likewise."""
 
 
 @final
@@ -79,9 +82,11 @@ class Message:
         self.frames: list[bytes | None] | None = None
         self.frame_bytes = 0
         size = len(payload) + len(topic) + MESSAGE_OVERHEAD_BYTES
+        if content_type is not None:
+            size += len(content_type)
         if headers is not None:
             for name, value in headers.items():
-                size += len(name) + len(value)
+                size += len(name) + len(value) + HEADER_OVERHEAD_BYTES
         self.size = size
 
     def place(self, epoch: str, offset: int, now: float, time: float) -> None:
@@ -128,9 +133,7 @@ class Message:
 @mypyc_attr(native_class=True)
 @dataclass
 class Gap:
-    """Messages that a subscriber will not get: offsets above `after` and up to `until`.
-
-    Except what it is given.
+    """Messages that a subscriber will not get: offsets above `after` and up to `until`, but what is given.
 
     `reason` is "evicted" (retention), "overflow" (it did not keep up; `dropped` counts them) or "epoch" (the
     log has begun anew: then `after` is None). `filter` is None when it concerns all that it subscribes to.
@@ -180,10 +183,11 @@ class WireForm(ABC):
 @final
 @mypyc_attr(native_class=True)
 class FrameCache:
-    """Bounds the frames that messages keep.
+    """Bounds the frames that messages keep, for all forms of a broker.
 
-    Past `limit_bytes` the message that got its first frame longest ago loses
-    all of its frames. One for all forms of a broker."""
+    Past `limit_bytes` the message that got its first frame longest ago loses all of its frames. `bytes` is
+    the sum of those that are kept, `encoded` how many were ever made.
+    """
 
     __slots__ = ("bytes", "encoded", "limit_bytes", "messages")
 
@@ -201,6 +205,8 @@ class FrameCache:
         if frames is None:
             frames = [None] * FORMS_LIMIT
             message.frames = frames
+            message.frame_bytes = FRAMES_OVERHEAD_BYTES
+            self.bytes += FRAMES_OVERHEAD_BYTES
             self.messages.append(message)
         frames[form.index] = frame
         message.frame_bytes += len(frame)
@@ -224,11 +230,11 @@ def compose(
 ) -> Message:
     """Make a message of a value: bytes stay bytes, a string is text, anything else is written as JSON.
 
-    A `content_type` decides the kind instead: then bytes are taken as that kind and checked, and a string
-    becomes JSON when the content type says so.
+    A `content_type` decides the kind instead: then bytes are taken as that kind and checked, a string becomes
+    JSON when the content type says so, and anything else has to.
 
     Raises:
-        InvalidPayload: the value cannot be written as JSON, or the bytes are not what the content type says.
+        InvalidPayload: the value cannot be written as JSON, or is not what the content type says.
     """
     kind: PayloadKind
     if isinstance(data, bytes):
@@ -244,6 +250,10 @@ def compose(
             raise InvalidPayload(f"text cannot be written as UTF-8: {error.reason}") from None
     else:
         kind = "json"
+        if content_type is not None and classify(content_type) != "json":
+            raise InvalidPayload(
+                f"data has to be bytes or a string where content_type is {content_type[:80]!r}"
+            )
         try:
             payload = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:

@@ -61,6 +61,7 @@ class Messages(Consumer):
         self.waiter: asyncio.Future[None] | None = None
         self.offset = 0
         self.known = 0
+        self.has_begun = False
         self.has_warned = False
 
     async def __aenter__(self) -> Messages:
@@ -71,9 +72,9 @@ class Messages(Consumer):
         try:
             self.replay = await broker.add_filters(session, self.filters, since, retained=self.retained)
             self.offset = self.replay.after
+            self.known = max(self.replay.known, 0)
             if session.state == HELD:
-                await broker.advance(session)  # the first look at the log, which tells whether it is complete
-            self.known = max(since.position.known if since.position is not None else self.replay.known, 0)
+                await self._advance(session)  # the first look at the log, which tells whether it is complete
         except BaseException:
             broker.close_session(session)
             raise
@@ -98,6 +99,8 @@ class Messages(Consumer):
     @property
     def cursor(self) -> str:
         """Where to resume: after the last message that the iteration gave, or where it began."""
+        if not self.has_begun and "-" in self.since:
+            return self.since
         return format_cursor(self.broker.epoch(), self.offset, self.known)
 
     @property
@@ -116,14 +119,17 @@ class Messages(Consumer):
         while True:
             entry = session.outbox.take()
             if isinstance(entry, Message):
-                self.offset = max(self.offset, entry.offset)
+                self.has_begun = True
+                # A retained message can come before others that are older.
+                self.offset = max(self.offset, min(entry.offset, session.reached(entry.offset)))
                 return entry
             if entry is not None:
+                self.has_begun = True
                 self._tell(entry)
             elif session.state == CLOSED:
                 raise StopAsyncIteration
             elif session.state == HELD:
-                await self.broker.advance(session)
+                await self._advance(session)
             else:
                 session.sleep()
                 await self._wait()
@@ -137,6 +143,11 @@ class Messages(Consumer):
 
     def broker_closed(self) -> None:
         self.wake()
+
+    async def _advance(self, session: Session) -> None:
+        await self.broker.advance(session)
+        if self.replay is not None:
+            self.known = max(self.known, self.replay.gone)
 
     async def _wait(self) -> None:
         assert self.waiter is None, "one task iterates over a subscription"

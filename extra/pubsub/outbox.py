@@ -8,7 +8,8 @@ bound
 - `disconnect` refuses: `put` returns False, and the owner ends the connection or goes back to the log;
 - `drop-oldest` drops from the front, and a gap goes out before what follows;
 - `latest` keeps the newest message of each topic: from the first overflow until the outbox is next empty,
-  `newest` takes the place of `entries`, so that replacing a message costs one step.
+  `newest` takes the place of `entries`, so that replacing a message costs one step. There a message stands
+  under its topic, anything else under a number of its own.
 
 Dropped messages are merged into one pending gap, which goes out first. Control frames are never dropped.
 
@@ -47,6 +48,7 @@ class Outbox:
     """
 
     __slots__ = (
+        "control_number",
         "control_size",
         "dropped",
         "entries",
@@ -66,6 +68,7 @@ class Outbox:
         self.overflow = overflow
         self.size = 0
         self.control_size = 0
+        self.control_number = 0
         self.taken = 0
         self.dropped = 0
         self.first = 0
@@ -96,10 +99,7 @@ class Outbox:
         return True
 
     def append(self, message: Message) -> None:
-        """Add a message whatever the bound says: for the log's messages, a page at a time.
-
-        When there was room.
-        """
+        """Add a message whatever the bound says: one of a page of the log, put when there was room."""
         form = self.form
         size = len(message.frame(form)) if form is not None else message.size
         if self.newest is None:
@@ -165,7 +165,10 @@ class Outbox:
         return entry
 
     def lowest(self) -> int:
-        """Return the lowest offset that waits, or 0: of a message, or of what a gap tells. One step per entry."""
+        """Return the lowest offset that waits, of a message or of what a gap tells; 0 when there is none.
+
+        -1 when a gap waits that tells of a new epoch. Cost: one step per entry.
+        """
         lowest = 0
         waiting = list(self.newest.values()) if self.newest is not None else self.entries[self.first :]
         if self.gap is not None:
@@ -175,7 +178,9 @@ class Outbox:
             if isinstance(entry, Message):
                 offset = entry.offset
             elif isinstance(entry, Gap):
-                offset = (entry.after if entry.after is not None else 0) + 1
+                if entry.after is None:
+                    return -1
+                offset = entry.after + 1
             if offset > 0 and (lowest == 0 or offset < lowest):
                 lowest = offset
         return lowest
@@ -193,7 +198,8 @@ class Outbox:
         if self.newest is None:
             self.entries.append(entry)
         else:
-            self.newest[id(entry)] = entry
+            self.control_number += 1
+            self.newest[self.control_number] = entry
 
     def _next(self) -> object | None:
         gap = self.gap
@@ -237,26 +243,31 @@ class Outbox:
             self._drop_first()
 
     def _replace(self, message: Message, size: int) -> None:
-        assert self.newest is not None
-        former = self.newest.pop(message.topic, None)
-        if isinstance(former, Message):
-            self._drop(former)
-        self.newest[message.topic] = message
+        newest = self.newest
+        assert newest is not None
         self.size += size
+        former = newest.get(message.topic)
+        if isinstance(former, Message):
+            if former.offset > message.offset:  # a replay brings what is older
+                self._drop(message)
+                return
+            del newest[message.topic]
+            self._drop(former)
+        newest[message.topic] = message
 
     def _conflate(self) -> None:
-        newest: OrderedDict[object, object] = OrderedDict()
-        for entry in self.entries[self.first :]:
-            if isinstance(entry, Message):
-                former = newest.pop(entry.topic, None)
-                if isinstance(former, Message):
-                    self._drop(former)
-                newest[entry.topic] = entry
-            else:
-                newest[id(entry)] = entry
+        form = self.form
+        entries = self.entries[self.first :]
         self.entries = []
         self.first = 0
-        self.newest = newest
+        self.newest = OrderedDict()
+        for entry in entries:
+            if isinstance(entry, Message):
+                size = len(entry.frame(form)) if form is not None else entry.size
+                self.size -= size
+                self._replace(entry, size)
+            elif entry is not None:
+                self._put_control(entry)
 
     def _drop_first(self) -> None:
         """Drop the first message, stepping over control frames and gaps."""

@@ -41,7 +41,8 @@ class RetainedMessages:
         size = self.size + message.size - (former.size if former is not None else 0)
         if size > self.limit_bytes:
             raise LimitExceeded(
-                f"retained messages would take {size} bytes of {self.limit_bytes} (broker.retained_limit_bytes)"
+                f"retained messages would take {size} bytes of {self.limit_bytes}"
+                " (broker.retained_limit_bytes)"
             )
 
     def put(self, message: Message) -> None:

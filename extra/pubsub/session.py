@@ -8,19 +8,22 @@ room:
 
 1. a `Replay` brings filters that were just added from where they asked to start up to where the session
    stood;
-2. all filters are read from `position` up to `pending_from`, above which `pending` holds everything that
-   matches;
-3. `pending` is put behind, and the session is live. No await lies between these two.
+2. all filters are read from `position` until it has come to `pending_from`, above which `pending` holds
+   everything that matches;
+3. what of `pending` lies above `position` is put behind, and the session is live. No await lies between these
+   two.
 
-`pending` is bounded. When it overflows it is thrown away, and `pending_from` moves up: the log has it all.
+`pending` is bounded. When it overflows it is thrown away, and `pending_from` moves up: the log has it all. It
+moves up, too, when the log has lost something above it: then a gap has told so, and what is pending must not
+contradict it.
 
 The order register, hold back, read, merge is what makes it exact: a message published while the log is being
 read is either above `pending_from`, and held back, or below, and read. Reading first and registering then
 loses what comes between; registering without holding back doubles or reorders it.
 
-Invariants between calls: a live session has no `replay` and nothing pending; `position <= pending_from`; each
-message reaches the outbox once, in offset order but for replays; `last_offset` is the highest offset ever
-handed in by delivery.
+Invariants between calls: a live session has no `replay` and nothing pending; `pending` holds all that was
+delivered above `pending_from` and matches; each message reaches the outbox once, in offset order but for
+replays; `last_offset` is the highest offset ever handed in by delivery.
 """
 
 from __future__ import annotations
@@ -67,16 +70,27 @@ class Consumer(ABC):
 @final
 @mypyc_attr(native_class=True)
 class Replay:
-    """What filters that were added to a session still have to be given: `retained`.
+    """What filters that were added to a session still have to be given.
 
-    Then the log above `after`.
-
-    `known` is the offset up to which loss has been told; -1: what is gone already at the first read is no
-    loss. `skip` holds filters that the session had before, and from where on they have brought everything, or
-    is None.
+    That is `retained`, then the log above `after` and up to `until`. `known` is the offset up to which loss
+    is known, either told or none: a replay that began without a cursor has -1 until its first look at the
+    log. What lies below the highest offset that is lost by then has been promised to nobody; `gone` remembers
+    it. `given` has the offsets of retained messages that the log may bring as well. `skip` holds the filters
+    that the session had before, and from where on they have brought everything, or is None.
     """
 
-    __slots__ = ("after", "complete", "count", "filters", "known", "retained", "skip", "until")
+    __slots__ = (
+        "after",
+        "complete",
+        "count",
+        "filters",
+        "given",
+        "gone",
+        "known",
+        "retained",
+        "skip",
+        "until",
+    )
 
     def __init__(
         self,
@@ -93,6 +107,8 @@ class Replay:
         self.known = known
         self.skip = skip
         self.retained = retained
+        self.given = {message.offset for message in retained if message.offset > after}
+        self.gone = 0
         self.complete = True
         self.count = 0
 
@@ -111,13 +127,15 @@ class Replay:
 class Session:
     """A subscriber as the broker sees it. Made by `Broker.open_session`; not to be shared between tasks.
 
-    `filters` maps each filter to the offset above which it has brought everything.
+    `filters` maps each filter to the offset above which it has brought everything. `former_epoch` is that of
+    the cursor with which it came, when the log has begun anew since.
     """
 
     __slots__ = (
         "awake",
         "consumer",
         "filters",
+        "former_epoch",
         "id",
         "known",
         "last_offset",
@@ -143,6 +161,7 @@ class Session:
         self.consumer = consumer
         self.outbox = Outbox(form, limit_bytes, overflow)
         self.filters: dict[str, int] = {}
+        self.former_epoch = ""
         self.state = LIVE
         self.awake = False
         self.last_offset = 0
@@ -161,13 +180,16 @@ class Session:
     def receive(self, message: Message) -> bool:
         """Take a message that is being delivered. Constant cost, never awaits.
 
-        False when it did not fit and the policy is `disconnect`: the session is held then, this message to
-        come from the log.
+        False when it did not fit and the policy is `disconnect`: the session is held then, beginning with
+        this message.
         """
         self.last_offset = message.offset
         if self.state == LIVE:
+            if message.offset <= self.position:
+                return True  # read already: the log can be ahead of what its engine has delivered
             if not self.outbox.put(message):
-                self.hold(message.offset - 1, message.offset)
+                self.hold(message.offset - 1, message.offset - 1)
+                self._hold_back(message)
                 return False
             if not self.awake:
                 self.awake = True
@@ -192,17 +214,11 @@ class Session:
         self._wake()
 
     def sleep(self) -> None:
-        """Say that the outbox has been emptied, or cannot be just now.
-
-        The next entry wakes the consumer again.
-        """
+        """Say that the outbox has been emptied, or cannot be just now: its next entry wakes the consumer."""
         self.awake = False
 
     def hold(self, position: int, delivered: int) -> None:
-        """Begin to catch up: everything up to `position` has been put.
-
-        And `delivered` is what the broker is at.
-        """
+        """Begin to catch up: everything up to `position` has been put; the broker has `delivered` so far."""
         self.state = HELD
         self.position = position
         self.pending_from = delivered
@@ -210,12 +226,28 @@ class Session:
         self.pending_bytes = 0
         self.known = 0
 
+    def reached(self, delivered: int) -> int:
+        """Return the offset up to which everything has been put, while the broker is at `delivered`."""
+        if self.state == LIVE:
+            return max(self.position, delivered)
+        reached = self.position
+        replay = self.replay
+        if replay is not None and replay.after < replay.until:
+            reached = min(reached, replay.after)
+        if replay is not None and replay.retained:
+            reached = min(reached, replay.retained[0].offset - 1)
+        return reached
+
     def resume_offset(self, delivered: int) -> int:
-        """Return the highest offset from which resuming misses nothing that is not taken yet."""
-        if self.state == HELD:
-            delivered = min(self.position, self.replay.after if self.replay is not None else self.position)
+        """Return the highest offset from which resuming misses nothing that is not taken yet.
+
+        -1 when it has not been taken yet that the log has begun anew. The session is not closed.
+        """
         lowest = self.outbox.lowest()
-        return min(delivered, lowest - 1) if lowest > 0 else delivered
+        if lowest < 0:
+            return -1
+        reached = self.reached(delivered)
+        return min(reached, lowest - 1) if lowest > 0 else reached
 
     def merge(self) -> None:
         """Put what was held back behind what was read, and go live."""

@@ -69,7 +69,7 @@ DRAIN_LIMIT_BYTES: Final = 65_536
 LINGER_TIMEOUT_S: Final = 5.0
 
 BODY_RATE_BYTES_PER_S: Final = 16_384
-"""Bytes of a body that give it a second more."""
+"""Bytes of a body that give it a second more, up to body_timeout_s from when they arrive."""
 
 SEPARATE_BYTES: Final = 16_384
 """A body that is larger is not copied behind its head."""
@@ -79,8 +79,7 @@ BODILESS: Final = (204, 304)
 
 ABNORMAL_CLOSURE: Final = 1006
 
-NO_FRAMING: Final = ()
-CHUNKED: Final = (("Transfer-Encoding", "chunked"),)
+CHUNKED: Final = "Transfer-Encoding: chunked\r\n"
 
 REFUSING_LIMIT: Final = 1000
 """Connections beyond the limit that are told so at one time; the others are just closed."""
@@ -228,18 +227,20 @@ class HTTPConnection(Flow, BodySource):
         """Take up what has been received, until something has to be waited for."""
         self._scheduled = False
         self._advancing = True
-        requests = 0
+        requests_left = self._context.limits.pipeline_limit
         try:
             while self._state <= DRAINING and self.writable:
-                if requests == self._context.limits.pipeline_limit:
+                if not requests_left:
                     self._advance_later()
                     break
                 event = self._parser.next_event()
                 if event is None:
                     self._starve()
+                    if self._reading:
+                        return
                     break
                 if isinstance(event, RequestHead):
-                    requests += 1
+                    requests_left -= 1
                     self._begin(event)
                 elif isinstance(event, RequestEnd):
                     self._await_request()  # a body has been drained
@@ -269,38 +270,30 @@ class HTTPConnection(Flow, BodySource):
         self._state = HANDLING
         self._deadline = inf
         self._head = head
-        self._continued = False
-        self._answered = False
         if context.access_log is not None:
             self._started = context.clock()
         body: Body | bytes = b""
         if head.has_body:
-            body = self._body = Body(
-                self, length=head.content_length, limit_bytes=context.limits.body_limit_bytes
-            )
+            limit = context.limits.body_limit_bytes
+            body = self._body = Body(self, length=head.content_length, limit_bytes=limit)
+            self._continued = False
+            self._answered = False
             if not head.expect_continue:
                 self._deadline = context.clock() + context.limits.body_timeout_s
             self._feed_body()
-        else:
-            self._parser.next_event()  # its end
-        request = Request(
-            head.method,
-            head.target,
-            head.headers,
-            http_version=head.http_version,
-            client=self._client,
-            body=body,
-        )
+        request = Request(head.method, head.target, head.headers, head.http_version, self._client, body)
         self._task = run_eagerly(self._serve(request), context.tasks)
 
     def _feed_body(self) -> None:
         """Give the body what has been received of it."""
         body = self._body
+        limit = self._context.limits.body_timeout_s
         try:
             while body is not None and not body.ended and (event := self._parser.next_event()) is not None:
                 if isinstance(event, BodyPart):
                     body.feed(event.data)
-                    self._deadline += len(event.data) / BODY_RATE_BYTES_PER_S
+                    earned = self._deadline + len(event.data) / BODY_RATE_BYTES_PER_S
+                    self._deadline = min(earned, self._context.clock() + limit)
                 else:
                     body.end()
                     self._deadline = inf
@@ -364,25 +357,25 @@ class HTTPConnection(Flow, BodySource):
                 return None
         body = response.body
         bodiless = response.status in BODILESS
-        headless = bodiless or request.method == "HEAD"
+        head_only = bodiless or request.method == "HEAD"
         keep_alive = self._may_go_on()
         if isinstance(body, bytes):
-            framing = NO_FRAMING if bodiless else (("Content-Length", str(len(body))),)
-            head = self._make_head(response, framing, keep_alive)
-            if headless:
+            size = len(body)
+            head = self._make_head(response, "" if bodiless else f"Content-Length: {size}\r\n", keep_alive)
+            if head_only:
+                size = 0
                 self.write(head)
-            elif len(body) < SEPARATE_BYTES:
+            elif size < SEPARATE_BYTES:
                 self.write(head + body)
             else:
                 self.write(head)
                 self.write(body)
-            self._finish(request, response.status, 0 if headless else len(body), keep_alive)
+            self._finish(request, response.status, size, keep_alive)
             return None
         chunked = request.http_version == "1.1"
         keep_alive = keep_alive and chunked  # else the end of the connection is what ends the body
-        framing = CHUNKED if chunked and not bodiless else NO_FRAMING
-        self.write(self._make_head(response, framing, keep_alive))
-        if headless:
+        self.write(self._make_head(response, CHUNKED if chunked and not bodiless else "", keep_alive))
+        if head_only:
             self._finish(request, response.status, 0, keep_alive)
             return None
         self._answered = True
@@ -409,7 +402,7 @@ class HTTPConnection(Flow, BodySource):
         """Send the head, and give the connection to the taker."""
         taker = response.taker
         try:
-            head = self._make_head(response, NO_FRAMING, False)
+            head = self._make_head(response, "", False)
         except LocalProtocolError:
             taker.closed()
             raise
@@ -455,20 +448,20 @@ class HTTPConnection(Flow, BodySource):
         self._leave()
         self._hand_over(WebSocketConnection(self._context, codec, taker, accepted.subprotocol))
 
-    def _make_head(self, response: Response, framing: tuple[tuple[str, str], ...], keep_alive: bool) -> bytes:
-        """Return the head of `response`.
+    def _make_head(self, response: Response, framing: str, keep_alive: bool) -> bytes:
+        """Return the head of `response`. `framing` is the line that says where its body ends, or empty.
 
         Raises:
             LocalProtocolError: a header field is not one that can be sent.
         """
-        fields = [*framing, *response.headers]
+        headers = response.headers
         if response.content_type is not None:
-            fields.append(("Content-Type", response.content_type))
+            headers = (("Content-Type", response.content_type), *headers)
         if not keep_alive:
-            fields.append(("Connection", "close"))
+            framing += "Connection: close\r\n"
         elif self._head is not None and self._head.http_version == "1.0":
-            fields.append(("Connection", "keep-alive"))
-        return response_head(response.status, fields, self._context.common_lines)
+            framing += "Connection: keep-alive\r\n"
+        return response_head(response.status, headers, framing + self._context.common_lines)
 
     def _may_go_on(self) -> bool:
         """Say whether another request may follow on this connection."""
@@ -518,7 +511,7 @@ class HTTPConnection(Flow, BodySource):
         """Answer to what is not a request, or not wanted, and end."""
         response = self._context.error_response(error)
         body = response.body if isinstance(response.body, bytes) else b""
-        self.write(self._make_head(response, (("Content-Length", str(len(body))),), False) + body)
+        self.write(self._make_head(response, f"Content-Length: {len(body)}\r\n", False) + body)
         self._context.counters.requests["", response.status] += 1
         self._linger()
 

@@ -35,10 +35,14 @@ def run_eagerly(coroutine: Coroutine[Any, None, None], tasks: TaskGroup) -> Task
     loop = get_running_loop()
     stand_in: Any = _StandIn()  # it has of a task what is asked of it
     context = copy_context()
-    outer = current_task(loop)
-    if outer is not None:
+    outer: Task[Any] | None = None
+    try:
+        _enter_task(loop, stand_in)
+    except RuntimeError:  # there is one already, which is not worth asking for each time
+        outer = current_task(loop)
+        assert outer is not None
         _leave_task(loop, outer)
-    _enter_task(loop, stand_in)
+        _enter_task(loop, stand_in)
     try:
         awaited = context.run(coroutine.send, None)
     except (StopIteration, CancelledError):
@@ -61,13 +65,14 @@ def run_eagerly(coroutine: Coroutine[Any, None, None], tasks: TaskGroup) -> Task
 
 
 class _StandIn:
-    """The current task while there is none, and afterwards a name for the one there is."""
+    """The current task while there is none, and afterwards a name for the one there is.
 
-    __slots__ = ("_requests", "_task")
+    There is one for each handler that is run, and most are never asked anything: making one costs next to
+    nothing, since what it holds stands in the class until it changes.
+    """
 
-    def __init__(self) -> None:
-        self._task: Task[None] | None = None
-        self._requests = 0  # to cancel it
+    _task: Task[None] | None = None
+    _requests = 0  # to cancel it
 
     def become(self, task: Task[None]) -> None:
         self._task = task

@@ -31,7 +31,7 @@ class ServerLimits:
     """From the first byte of a request, or from the opening of the connection, to the end of its head."""
 
     body_timeout_s: float = 30.0
-    """For a body to arrive; each 16 KiB that have arrived give it a second more."""
+    """For a body to arrive. Each 16 KiB that arrive give it a second more, up to this much from then."""
 
     idle_timeout_s: float = 75.0
     """Between one request and the next."""

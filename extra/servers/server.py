@@ -108,7 +108,7 @@ class Server:
 
     async def listen(
         self,
-        host: str | None = None,
+        host: str = "127.0.0.1",
         port: int = 0,
         *,
         uds: str | None = None,

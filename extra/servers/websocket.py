@@ -43,7 +43,17 @@ PING_TIMEOUT: Final = 4408
 class WebSocketConnection(Flow, WebSocket):
     """Takes the transport over from an `HTTPConnection` that has accepted the handshake."""
 
-    __slots__ = ("_codec", "_deadline", "_heard", "_held", "_over", "_pinged", "_taker", "deflate", "subprotocol")
+    __slots__ = (
+        "_codec",
+        "_deadline",
+        "_heard",
+        "_held",
+        "_over",
+        "_pinged",
+        "_taker",
+        "deflate",
+        "subprotocol",
+    )
 
     def __init__(
         self,

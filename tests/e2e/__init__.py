@@ -1,0 +1,1 @@
+"""Tests of a real `extra-broker`, with clients that are not ours."""

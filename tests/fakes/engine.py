@@ -9,7 +9,9 @@ __all__ = ["SlowEngine"]
 
 
 class SlowEngine(Engine):
-    """The memory engine, except that every call takes a number of loop turns drawn from `random`, before and after.
+    """The memory engine, except that every call takes a number of loop turns drawn from `random`.
+
+    Before and after.
 
     Reads and appends thus overlap with everything else that goes on; appends keep their order.
     """

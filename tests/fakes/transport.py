@@ -10,10 +10,10 @@ __all__ = ["FakeTransport"]
 
 
 class FakeTransport(asyncio.Transport):
-    """One end of a connection. `send`, `send_eof`, `stall`, `take` and `received` are the peer's, at the other.
+    """One end of a connection. `send`, `send_eof`, `reset`, `stall` and `take` are the peer's, at the other.
 
-    What is sent arrives at once, or when the protocol reads again. What is written is taken at once, unless the
-    peer stalls. That the connection is lost the protocol hears in a later turn of the event loop.
+    What is sent arrives at once, or when the protocol reads again. What is written is taken at once, unless
+    the peer stalls. That the connection is lost the protocol hears in a later turn of the event loop.
     """
 
     def __init__(self, protocol: asyncio.Protocol, *, peername: object = ("192.0.2.1", 4000)) -> None:

@@ -39,12 +39,13 @@ def check_trace(
     seen = [each for each in trace if isinstance(each, int)]
     assert seen == sorted(set(seen)), "in offset order, each once"
     assert set(seen) <= wanted, "nothing that was not asked for"
-    missing = {offset for offset in wanted.difference(seen) if offset > gone}
+    absent = wanted.difference(seen)
+    missing = {offset for offset in absent if offset > gone}
     told: list[Gap] = []
     for position, each in enumerate(trace):
         if isinstance(each, Gap):
             told.append(each)
-            assert _names_a_loss(each, missing, trace[position:]), f"{each} ends with what was not missed"
+            assert _names_a_loss(each, absent, trace[position:]), f"{each} ends with what was not missed"
         elif isinstance(each, int):
             untold = sorted(offset for offset in missing if offset < each and not _is_told(offset, told))
             assert not untold, f"offsets {untold} were missed before {each}, and only {told} told"
@@ -56,7 +57,7 @@ def _is_told(offset: int, gaps: Sequence[Gap]) -> bool:
     return any(gap.after is not None and gap.after < offset <= gap.until for gap in gaps)
 
 
-def _names_a_loss(gap: Gap, missing: set[int], following: Trace) -> bool:
-    if gap.until in missing:
+def _names_a_loss(gap: Gap, absent: set[int], following: Trace) -> bool:
+    if gap.until in absent:
         return True
     return gap.until in following and RESUMED in following[: following.index(gap.until)]

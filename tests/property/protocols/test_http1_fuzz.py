@@ -41,6 +41,8 @@ FRAGMENTS = [
     b" ",
 ]
 
+STATUSES = (400, 413, 414, 417, 431, 501, 505)
+
 Summary = list[tuple[object, ...]]
 
 
@@ -64,7 +66,6 @@ def summary(received: list[bytes]) -> Summary:
                     found.append((body,))
                     body = b""
     except MalformedRequest as error:
-        assert error.status in (400, 413, 414, 417, 431, 501, 505)
         found.append((type(error), error.status, str(error)))
     else:
         found.append(("partial", body))
@@ -73,7 +74,8 @@ def summary(received: list[bytes]) -> Summary:
 
 @given(st.binary(max_size=300), cuts())
 def test_any_bytes_are_requests_or_a_protocol_error(data: bytes, places: list[int]) -> None:
-    summary(pieces(data, places))
+    *_, end = summary(pieces(data, places))
+    assert end[0] == "partial" or end[1] in STATUSES
 
 
 @settings(max_examples=300)
@@ -106,7 +108,7 @@ framing_names = {b"host", b"content-length", b"transfer-encoding", b"connection"
     cuts(),
 )
 def test_requests_come_out_as_they_went_in(
-    requests: list[tuple[bytes, list[tuple[bytes, bytes]], None | bytes | list[bytes]]], places: list[int]
+    requests: list[tuple[bytes, list[tuple[bytes, bytes]], bytes | list[bytes] | None]], places: list[int]
 ) -> None:
     data = b""
     expected: Summary = []
@@ -128,5 +130,6 @@ def test_requests_come_out_as_they_went_in(
             data += b"".join(chunk(part) for part in body) + LAST_CHUNK
         headers = tuple((name.lower(), value) for name, value in fields)
         expected.append(("POST", target, headers, (length, isinstance(body, list), True, None)))
-        expected.append((body if isinstance(body, bytes) else b"".join(body or []),))
+        if body or isinstance(body, list):  # else the head is all
+            expected.append((body if isinstance(body, bytes) else b"".join(body),))
     assert summary(pieces(data, places)) == [*expected, ("partial", b"")]

@@ -46,7 +46,7 @@ class Driver:
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self.names.append(name)
-        task = asyncio.create_task(self._interrupted(work) if name == self._victim else work, name=name)
+        task = asyncio.create_task(self._victimise(work) if name == self._victim else work, name=name)
         self._tasks.append(task)
         return task
 
@@ -64,6 +64,9 @@ class Driver:
                 assert task.get_name() == self._victim
             else:
                 task.result()
+
+    async def _victimise(self, work: Coroutine[Any, Any, T]) -> T:
+        return await self._interrupted(work)
 
     @types.coroutine
     def _interrupted(self, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:

@@ -1,0 +1,1 @@
+"""Tests of the endpoints: handlers and feeds, driven in process."""

@@ -1,0 +1,256 @@
+"""Publishing over HTTP: one message as a body, and many in one request."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import msgpack
+import pytest
+
+from broker.endpoints.hub import Hub
+from broker.endpoints.publishing import Publisher
+from broker.endpoints.reasons import Unsupported
+from broker.settings import BrokerSettings, Settings
+from extra.errors import ExtraError, InvalidCommand, InvalidPayload, InvalidTopic, LimitExceeded
+from extra.pubsub import BrokerLimits, Message
+from tests.unit.broker.endpoints.driving import body_of, fields_of, headers_of, make_request, running_hub
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    async with running_hub() as hub:
+        yield hub
+
+
+async def logged(hub: Hub) -> list[Message]:
+    return (await hub.broker.history("#")).messages
+
+
+async def test_the_answer_is_the_receipt(hub: Hub) -> None:
+    response = await Publisher(hub).publish(make_request("POST", "/t/a/b", body=b"{}"))
+    assert response.status == 201
+    assert response.content_type == "application/json"
+    assert fields_of(response) == {"topic": "a/b", "offset": 1, "cursor": "e1-1", "subscribers": 0}
+    assert headers_of(response) == {"extra-cursor": "e1-1"}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "kind", "kept"),
+    [
+        (None, b"{}", "json", None),
+        (None, b"x", "text", None),
+        (None, b"\xff", "binary", None),
+        ("application/x-www-form-urlencoded", b"[1]", "json", None),
+        ("text/plain", b"[1]", "text", "text/plain"),
+        ("application/geo+json", b"{}", "json", "application/geo+json"),
+        ("image/png", b"{}", "binary", "image/png"),
+    ],
+)
+async def test_the_content_type_travels_with_the_message(
+    hub: Hub, content_type: str | None, body: bytes, kind: str, kept: str | None
+) -> None:
+    headers = {"Content-Type": content_type} if content_type is not None else {}
+    await Publisher(hub).publish(make_request("POST", "/t/a", headers, body))
+    [message] = await logged(hub)
+    assert (message.payload, message.kind, message.content_type) == (body, kind, kept)
+
+
+async def test_what_is_not_of_its_type_is_not_published(hub: Hub) -> None:
+    for content_type, body in (("application/json", b"{"), ("text/plain", b"\xff")):
+        with pytest.raises(InvalidPayload):
+            await Publisher(hub).publish(make_request("POST", "/t/a", {"Content-Type": content_type}, body))
+    assert await logged(hub) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "retained"),
+    [
+        ("publish", "/t/a", False),
+        ("publish", "/t/a?retain=1", True),
+        ("publish", "/t/a?retain=0", False),
+        ("retain", "/t/a", True),
+        ("retain", "/t/a?retain=0", True),
+    ],
+)
+async def test_put_and_retain_retain(hub: Hub, method: str, target: str, retained: bool) -> None:
+    await getattr(Publisher(hub), method)(make_request("POST", target, body=b"x"))
+    [message] = await logged(hub)
+    assert message.retained is retained
+    assert hub.broker.figures()["retained_messages"] == int(retained)
+
+
+async def test_delete_clears_what_is_retained_also_when_nothing_is(hub: Hub) -> None:
+    publisher = Publisher(hub)
+    await publisher.retain(make_request("PUT", "/t/a", body=b"x"))
+    for _ in range(2):
+        response = await publisher.clear(make_request("DELETE", "/t/a"))
+        assert (response.status, response.body) == (204, b"")
+        assert hub.broker.figures()["retained_messages"] == 0
+    assert len(await logged(hub)) == 1
+
+
+@pytest.mark.parametrize(
+    "request_of", [("?ttl=60", {}), ("", {"Extra-TTL": "60"}), ("?ttl=60", {"Extra-TTL": "1"})]
+)
+async def test_a_time_to_live_becomes_a_time(hub: Hub, request_of: tuple[str, dict[str, str]]) -> None:
+    query, headers = request_of
+    await Publisher(hub).publish(make_request("POST", f"/t/a{query}", headers, b"x"))
+    [message] = await logged(hub)
+    assert message.expires_at == hub.broker.clock.time() + 60
+
+
+@pytest.mark.parametrize("ttl", ["0", "-1", "nan", "soon", "1e10"])
+async def test_a_bad_time_to_live_is_refused(hub: Hub, ttl: str) -> None:
+    with pytest.raises(InvalidCommand, match="ttl"):
+        await Publisher(hub).publish(make_request("POST", f"/t/a?ttl={ttl}", body=b"x"))
+
+
+@pytest.mark.parametrize(("query", "headers"), [("?key=k", {}), ("", {"Idempotency-Key": "k"})])
+async def test_a_key_publishes_once(hub: Hub, query: str, headers: dict[str, str]) -> None:
+    publisher = Publisher(hub)
+    receipts = [
+        body_of(await publisher.publish(make_request("POST", f"/t/a{query}", headers, b"%d" % number)))
+        for number in range(2)
+    ]
+    assert receipts[0] == receipts[1]
+    assert [message.payload for message in await logged(hub)] == [b"0"]
+    await publisher.publish(make_request("POST", f"/t/b{query}", headers, b"x"))
+    assert len(await logged(hub)) == 2
+
+
+async def test_headers_of_the_message_are_those_with_the_prefix(hub: Hub) -> None:
+    headers = {"Extra-Header-Trace-ID": "7", "Extra-Header-": "none", "Extra-TTL": "9", "X-Other": "z"}
+    await Publisher(hub).publish(make_request("POST", "/t/a", headers, b"x"))
+    await Publisher(hub).publish(make_request("POST", "/t/a", {"X-Other": "z"}, b"x"))
+    assert [message.headers for message in await logged(hub)] == [{"trace-id": "7"}, None]
+
+
+@pytest.mark.parametrize("topic", ["a/+", "a/%23", "a/*", "**", "", "$broker/a", "a%00", "/".join("x" * 129)])
+async def test_what_is_no_topic_is_refused(hub: Hub, topic: str) -> None:
+    """In a URL `*` is read as `+` and `**` as `#`, also where a wildcard cannot be meant."""
+    publisher = Publisher(hub)
+    for handler in (publisher.publish, publisher.retain):
+        with pytest.raises(InvalidTopic):
+            await handler(make_request("POST", f"/t/{topic}", body=b"x"))
+    assert await logged(hub) == []
+
+
+@pytest.mark.parametrize("topic", ["a/+", "a/*", ""])
+async def test_only_what_a_topic_retains_can_be_cleared(hub: Hub, topic: str) -> None:
+    with pytest.raises(InvalidTopic):
+        await Publisher(hub).clear(make_request("DELETE", f"/t/{topic}"))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+async def test_a_compressed_body_is_refused_unread(hub: Hub, encoding: str) -> None:
+    publisher = Publisher(hub)
+    for handler, target in ((publisher.publish, "/t/a"), (publisher.publish_many, "/publish")):
+        with pytest.raises(Unsupported, match="bodies are taken as they are"):
+            await handler(make_request("POST", target, {"Content-Encoding": encoding}, b"x"))
+
+
+async def test_a_payload_that_is_too_large_is_refused_by_the_name_of_its_limit() -> None:
+    async with running_hub(limits=BrokerLimits(max_payload_bytes=10)) as hub:
+        with pytest.raises(LimitExceeded, match=r"broker\.max_payload_bytes=10"):
+            await Publisher(hub).publish(make_request("POST", "/t/a", body=b"x" * 11))
+        assert (await Publisher(hub).publish(make_request("POST", "/t/a", body=b"x" * 10))).status == 201
+
+
+# Many in one request
+
+BATCH = [{"topic": "a", "data": {"n": 1}}, {"topic": "b", "data_base64": "/w==", "retain": True}]
+BODIES = {
+    "application/json": json.dumps(BATCH).encode(),
+    "application/json; charset=utf-8": json.dumps(BATCH).encode(),
+    "application/x-ndjson": b"\n\n".join(json.dumps(each).encode() for each in BATCH),
+    "application/jsonl": b"\n".join(json.dumps(each).encode() for each in BATCH),
+    "application/msgpack": msgpack.packb([BATCH[0], {"topic": "b", "data": b"\xff", "retain": True}]),
+    "application/x-msgpack": msgpack.packb(BATCH),
+}
+
+
+@pytest.mark.parametrize("content_type", BODIES)
+async def test_a_batch_is_published_in_order(hub: Hub, content_type: str) -> None:
+    request = make_request("POST", "/publish", {"Content-Type": content_type}, BODIES[content_type])
+    response = await Publisher(hub).publish_many(request)
+    assert response.status == 201
+    assert json.loads(body_of(response)) == [
+        {"topic": "a", "offset": 1, "cursor": "e1-1", "subscribers": 0},
+        {"topic": "b", "offset": 2, "cursor": "e1-2", "subscribers": 0},
+    ]
+    first, second = await logged(hub)
+    assert (first.payload.replace(b" ", b""), first.kind, first.retained) == (b'{"n":1}', "json", False)
+    assert (second.payload, second.kind, second.retained) == (b"\xff", "binary", True)
+
+
+async def test_json_is_what_a_batch_is_without_a_type(hub: Hub) -> None:
+    assert (await Publisher(hub).publish_many(make_request("POST", "/publish", body=b"[]"))).status == 201
+
+
+async def test_what_is_wrong_with_one_harms_no_other(hub: Hub) -> None:
+    batch = [
+        {"topic": "a", "data": 1},
+        {"topic": "a/#", "data": 2},
+        {"data": 3},
+        {"topic": "$sys", "data": 4},
+        {"topic": "b", "data": 5},
+    ]
+    request = make_request("POST", "/publish", body=json.dumps(batch).encode())
+    response = await Publisher(hub).publish_many(request)
+    assert response.status == 207
+    answers = json.loads(body_of(response))
+    assert [answer.get("error", {}).get("code", answer.get("offset")) for answer in answers] == [
+        1,
+        "invalid_topic",
+        "invalid_command",
+        "invalid_topic",
+        2,
+    ]
+    assert [message.payload for message in await logged(hub)] == [b"1", b"5"]
+
+
+async def test_a_key_counts_in_a_batch(hub: Hub) -> None:
+    batch = [{"topic": "a", "data": number, "key": "k"} for number in range(2)]
+    request = make_request("POST", "/publish", body=json.dumps(batch).encode())
+    answers = json.loads(body_of(await Publisher(hub).publish_many(request)))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b'[{"topic":"a","data":1}'),
+        ("application/json", b'{"topic":"a","data":1}'),
+        ("application/json", b'[{"topic":"\xff","data":1}]'),
+        ("application/x-ndjson", b'{"topic":"a","data":1}\nnot JSON\n'),
+        ("application/msgpack", b"\x93\x01"),
+        ("application/msgpack", b""),
+    ],
+)
+async def test_a_batch_that_cannot_be_parsed_publishes_nothing(
+    hub: Hub, content_type: str, body: bytes
+) -> None:
+    with pytest.raises(InvalidCommand):
+        await Publisher(hub).publish_many(
+            make_request("POST", "/publish", {"Content-Type": content_type}, body)
+        )
+    assert await logged(hub) == []
+
+
+async def test_an_unknown_type_of_batch_is_refused(hub: Hub) -> None:
+    request = make_request("POST", "/publish", {"Content-Type": "text/csv"}, b"a,1")
+    with pytest.raises(Unsupported, match=r"'text/csv'.*application/x-ndjson"):
+        await Publisher(hub).publish_many(request)
+
+
+async def test_batches_are_bounded_in_number_and_in_bytes() -> None:
+    bear = replace(BrokerSettings(), batch_limit_messages=2, max_payload_bytes=10)
+    async with running_hub(Settings(broker=bear)) as hub:
+        publisher = Publisher(hub)
+        for body, name in (
+            (b"[1,2,3]", "broker.batch_limit_messages"),
+            (b" " * 81, "broker.max_payload_bytes"),
+        ):
+            with pytest.raises(ExtraError, match=name) as refused:
+                await publisher.publish_many(make_request("POST", "/publish", body=body))
+            assert refused.value.code == "limit_exceeded"

@@ -1,0 +1,48 @@
+"""What the connections of a server share."""
+
+import logging
+
+import pytest
+
+from extra.errors import InvalidTopic, LocalProtocolError
+from extra.servers.counters import Counters
+from extra.servers.limits import ServerLimits
+from tests.unit.servers.serving import serving
+
+
+async def test_date_is_renewed() -> None:
+    """RFC 9110 5.6.7 and 6.6.1."""
+    async with serving() as run:
+        run.context.renew_date(784111777.0)
+        assert run.context.common_lines == "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: extra\r\n"
+        run.context.renew_date()
+        assert "1994" not in run.context.common_lines
+
+
+async def test_error_of_ours_is_answered_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as run:
+        assert run.context.failure(InvalidTopic("no topic")).status == 500
+        assert run.counters.handler_failures == 0
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("secret"), LocalProtocolError("bad header")])
+async def test_bug_is_logged_and_counted(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as run:
+        assert run.context.failure(error).status == 500
+        assert run.counters.handler_failures == 1
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("extra.servers", logging.ERROR)
+
+
+def test_counters_start_from_nothing() -> None:
+    counters = Counters()
+    assert all(getattr(counters, name) in (0, {}) for name in Counters.__slots__)
+
+
+def test_limits_are_those_of_the_documentation() -> None:
+    limits = ServerLimits()
+    assert (limits.head_limit_bytes, limits.headers_limit, limits.pipeline_limit) == (32_768, 100, 16)
+    assert (limits.head_timeout_s, limits.body_timeout_s, limits.idle_timeout_s) == (10, 30, 75)
+    assert (limits.ping_interval_s, limits.ping_timeout_s, limits.close_timeout_s) == (25, 20, 2)
+    assert (limits.write_timeout_s, limits.write_high_water_bytes) == (30, 65_536)
