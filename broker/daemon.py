@@ -102,6 +102,7 @@ def build_broker(settings: Settings) -> Broker:
         max_topic_levels=bear.max_topic_levels,
         outbox_limit_bytes=bear.outbox_limit_bytes,
         subscriptions_limit=bear.subscriptions_limit,
+        subscriptions_limit_bytes=bear.subscriptions_limit_bytes,
         match_cache_topics=bear.match_cache_topics,
         idempotency_limit_keys=bear.idempotency_limit_keys,
         idempotency_window_s=bear.idempotency_window_s,

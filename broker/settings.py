@@ -252,6 +252,9 @@ class BrokerSettings:
     subscriptions_limit: int = _number(
         1000, "filters", "most filters that one connection is subscribed to", low=1
     )
+    subscriptions_limit_bytes: int = _number(
+        262_144, "bytes", "most that the filters of one connection take together", low=1
+    )
     retained_limit_messages: int = _number(100_000, "messages", "most retained messages; 0 retains none")
     retained_limit_bytes: int = _number(
         67_108_864, "bytes", "most that retained messages take together; 0 retains none"

@@ -61,6 +61,7 @@ class BrokerLimits:
     max_topic_levels: int = 128
     outbox_limit_bytes: int = 1024 * 1024
     subscriptions_limit: int = 1000
+    subscriptions_limit_bytes: int = 256 * 1024
     match_cache_topics: int = 4096
     idempotency_limit_keys: int = 100_000
     idempotency_window_s: float = 120.0
@@ -567,13 +568,19 @@ class Broker(Delivery):
     # Private
 
     def _check_room(self, session: Session, filters: list[str]) -> None:
-        limit = self.limits.subscriptions_limit
-        if len(session.filters) + len(filters) > limit:
-            total = len(session.filters) + len([each for each in filters if each not in session.filters])
-            if total > limit:
-                raise LimitExceeded(
-                    f"{total} topic filters are more than {limit} (broker.subscriptions_limit)"
-                )
+        limits = self.limits
+        total = {*session.filters, *filters}
+        if len(total) > limits.subscriptions_limit:
+            raise LimitExceeded(
+                f"{len(total)} topic filters are more than {limits.subscriptions_limit}"
+                " (broker.subscriptions_limit)"
+            )
+        size = sum([len(topic_filter) for topic_filter in total])
+        if size > limits.subscriptions_limit_bytes:
+            raise LimitExceeded(
+                f"topic filters of {size} bytes are more than {limits.subscriptions_limit_bytes}"
+                " (broker.subscriptions_limit_bytes)"
+            )
 
     def _check_is_open(self) -> None:
         if not self.is_open:

@@ -16,11 +16,13 @@ from extra.topics.names import (
     matches,
 )
 from extra.topics.tree import FilterTree, TreeStatistics
+from extra.topics.union import FilterUnion
 
 __all__ = [
     "MAX_LEVELS",
     "MAX_TOPIC_BYTES",
     "FilterTree",
+    "FilterUnion",
     "TopicIndex",
     "TreeStatistics",
     "check_filter",
