@@ -1,7 +1,7 @@
 """A real `extra-broker` in a process of its own, on a port that it picks.
 
-It runs the package that the tests have imported, compiled or not. Unless a test says what it expects, the broker
-has to end with 0 when it is told to, and to have logged nothing above `info` by then.
+It runs the package that the tests have imported, compiled or not. Unless a test expects trouble, the broker has
+to end with 0 when it is told to, and to have logged nothing above `info` by then.
 """
 
 import json
@@ -30,7 +30,7 @@ PLACE: Final = Path(extra.__file__).resolve().parents[1]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment of a child that shall import what we have imported, and read no settings of ours."""
+    """Return the environment of a child that imports what we have imported, and finds no settings there."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("EXTRA_BROKER_")}
     return kept | {"PYTHONPATH": str(PLACE), "PYTHONSAFEPATH": "1"} | variables
 
@@ -41,6 +41,7 @@ class Daemon:
     def __init__(self, *options: str) -> None:
         """Start it with these options, and wait until it listens."""
         self.expects_trouble = False
+        self.is_told_to_end = False
         self.lines: list[str] = []
         self._said = Condition()
         self.process = subprocess.Popen(
@@ -90,6 +91,8 @@ class Daemon:
             assert self._said.wait_for(lambda: any(words in line for line in self.lines), START_LIMIT_S)
 
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Tell it to end."""
+        self.is_told_to_end = True
         self.process.send_signal(number)
 
     def wait(self) -> int:
@@ -103,8 +106,8 @@ class Daemon:
         return status
 
     def stop(self) -> None:
-        """End it in order, unless it has ended, and hold it to its promises."""
-        if self.is_running:
+        """End it in order, unless it has been told to, and hold it to its promises."""
+        if not self.is_told_to_end:
             self.signal()
         status = self.wait()
         assert status == 0, f"exit status {status}: {self.lines[-20:]}"

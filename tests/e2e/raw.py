@@ -28,7 +28,11 @@ class Raw:
         self.sock.settimeout(LIMIT_S)
         if receive_buffer_bytes is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.sock.connect(("127.0.0.1", port))
+        try:
+            self.sock.connect(("127.0.0.1", port))
+        except OSError:
+            self.close()
+            raise
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)

@@ -169,7 +169,9 @@ def test_a_body_of_unknown_length_is_taken_in_chunks(daemon: Daemon, topic: str)
 
 
 def test_one_connection_takes_many_requests(daemon: Daemon, topic: str) -> None:
-    targets = [word for number in range(5) for word in ("-o", "/dev/null", f"{daemon.url}/t/{topic}?n={number}")]
+    targets = [
+        word for number in range(5) for word in ("-o", "/dev/null", f"{daemon.url}/t/{topic}?n={number}")
+    ]
     assert curl("-w", "%{num_connects}", *targets) == b"10000"
 
 

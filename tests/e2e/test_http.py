@@ -101,9 +101,8 @@ async def test_several_filters_in_one_read(http: httpx.AsyncClient, topic: str) 
     published = [
         (await http.post(f"/t/{topic}/{name}", content=b"1")).json()["offset"] for name in ("a", "b", "c")
     ]
-    params = [("topic", f"{topic}/c"), ("topic", f"{topic}/a")]
-    assert offsets(await http.get("/poll", params=params)) == [published[0], published[2]]
-    assert offsets(await http.get("/poll", params=[("topic", f"{topic}/#")])) == published
+    assert offsets(await http.get(f"/poll?topic={topic}/c&topic={topic}/a")) == [published[0], published[2]]
+    assert offsets(await http.get("/poll", params={"topic": f"{topic}/#"})) == published
     assert offsets(await http.get(f"/t/{topic}/%23")) == published
     assert offsets(await http.get(f"/t/{topic}/**")) == published
 

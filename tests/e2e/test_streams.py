@@ -82,7 +82,7 @@ async def test_last_event_id_resumes_with_nothing_lost(daemon: Daemon, topic: st
     async with stream(daemon.url, f"/t/{topic}") as events:
         cursor = (await anext(events))["id"]
     published = [(await publish(daemon.url, topic, number))["offset"] for number in range(5)]
-    seen = []
+    seen: list[int] = []
     while len(seen) < 5:
         async with stream(daemon.url, f"/t/{topic}?since=start", {"Last-Event-ID": cursor}) as events:
             assert (await anext(events))["id"] == cursor

@@ -338,7 +338,13 @@ async def test_deflate_is_agreed_upon_when_asked_for(start: Start, topic: str) -
 
 @pytest.mark.parametrize(
     ("target", "status"),
-    [("/t/a%23", 400), ("/t/a?since=x", 400), ("/t/a?overflow=block", 400), ("/nothing", 404), ("/poll", 400)],
+    [
+        ("/t/a%23", 400),
+        ("/t/a?since=x", 400),
+        ("/t/a?overflow=block", 400),
+        ("/nothing", 404),
+        ("/poll", 400),
+    ],
 )
 async def test_what_cannot_be_opened_has_its_status(daemon: Daemon, target: str, status: int) -> None:
     with pytest.raises(InvalidStatus) as refused:

@@ -1,8 +1,11 @@
 """HTTP/1.1: any bytes in any cut, and requests that come out as they went in."""
 
+import asyncio
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from extra.http import Request, Response
 from extra.protocols.http1 import (
     LAST_CHUNK,
     BodyPart,
@@ -13,6 +16,7 @@ from extra.protocols.http1 import (
     chunk,
 )
 from tests.property.protocols.cuts import cuts, pieces
+from tests.unit.servers.serving import replies, serving, turns
 
 TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FRAGMENTS = [
@@ -84,6 +88,29 @@ def test_any_bytes_are_requests_or_a_protocol_error(data: bytes, places: list[in
 def test_what_is_parsed_does_not_depend_on_the_cut(fragments: list[bytes], places: list[int]) -> None:
     data = b"".join(fragments)
     assert summary(pieces(data, places)) == summary([data])
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=25), cuts(), st.booleans())
+def test_connection_answers_whatever_comes_with_whole_responses(
+    fragments: list[bytes], places: list[int], half_closes: bool
+) -> None:
+    async def echo(request: Request) -> Response:
+        return Response(200, await request.body())
+
+    async def main() -> None:
+        async with serving(echo) as run:
+            peer = run.connect()
+            for piece in pieces(b"".join(fragments), places):
+                peer.send(piece)
+                await turns(1)
+            if half_closes:
+                peer.send_eof()
+            await turns()
+            assert {reply.status for reply in replies(peer.received)} <= {100, 200, *STATUSES}
+            assert run.counters.handler_failures == 0
+
+    asyncio.run(main())
 
 
 names = st.binary(min_size=1, max_size=12).map(lambda name: bytes(TOKEN[i % len(TOKEN)] for i in name))

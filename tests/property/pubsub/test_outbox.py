@@ -1,5 +1,6 @@
 """The outbox beside a naive model: a list of entries, gone through from the front each time."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -191,4 +192,4 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 OutboxMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestOutbox = OutboxMachine.TestCase
+TestOutbox = pytest.mark.slow(OutboxMachine.TestCase)
