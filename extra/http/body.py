@@ -90,8 +90,11 @@ class Body:
         self._wake()
 
     def fail(self, error: ExtraError) -> None:
-        """Say that the rest will not come. What has been fed can still be taken, then `error` is raised."""
-        self._error = error
+        """Say that the rest will not come. What has been fed can still be taken, then `error` is raised.
+
+        The first failure counts.
+        """
+        self._error = self._error or error
         self._source = None
         self._wake()
 

@@ -415,12 +415,13 @@ class Broker(Delivery):
         """
         self._check_session(session)
         self.check_filters(filters)
+        filters = list(dict.fromkeys(filters))
         self._check_room(session, filters)
         await self.catch_up(session)
         assert session.replay is None, "a session catches up with one subscription at a time"
         had_filters = dict(session.filters) if session.filters else None
         stood = session.reached(self.delivered)
-        session.hold(stood, stood)  # register first: from here on what is published is held back
+        session.hold(stood)  # register first: from here on what is published is held back
         for topic_filter in filters:
             if topic_filter not in session.filters:
                 session.filters[topic_filter] = stood
@@ -484,6 +485,8 @@ class Broker(Delivery):
                 self._put_gap(session, Gap(replay.after, piece.evicted_until, "evicted", filter=only))
                 replay.known = piece.evicted_until
                 session.pending_from = max(session.pending_from, piece.evicted_until)
+                if len(replay.filters) == len(session.filters):
+                    session.known = piece.evicted_until  # all that the session subscribes to
             for message in piece.messages:
                 if message.offset not in replay.given and not replay.is_covered(message):
                     session.put(message)

@@ -32,7 +32,7 @@ from mypy_extensions import mypyc_attr
 
 from extra.pubsub.message import Message
 from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
-from extra.topics import TopicIndex, has_wildcard, matches
+from extra.topics import FilterUnion, TopicIndex, has_wildcard
 
 __all__ = ["Log", "Slice"]
 
@@ -224,14 +224,15 @@ class Log:
         messages are left out.
         """
         until = min(until, self.head)
-        topic_logs = self._matching(filters)
+        union = FilterUnion(filters)
+        topic_logs = self._matching(union)
         if topic_logs is not None:
             for topic_log in topic_logs:
                 self._trim(topic_log, now, time)
             messages, position = _merge(topic_logs, after, until, limit)
         else:
-            messages, position = self._walk(filters, after, until, limit, now, time)
-        evicted_until = self._lost(filters, after, topic_logs)
+            messages, position = self._walk(union, after, until, limit, now, time)
+        evicted_until = self._lost(union, after, topic_logs)
         taken: list[Message] = []
         size = 0
         for message in messages:
@@ -252,7 +253,8 @@ class Log:
         """
         if count <= 0:
             return self.head
-        topic_logs = self._matching(filters)
+        union = FilterUnion(filters)
+        topic_logs = self._matching(union)
         if topic_logs is not None:
             for topic_log in topic_logs:
                 self._trim(topic_log, now, time)
@@ -262,7 +264,7 @@ class Log:
                 if (
                     message.is_expired(time)
                     or self._is_aged(message, now)
-                    or not _matches_any(filters, message.topic)
+                    or not union.matches(message.topic)
                 ):
                     continue
                 count -= 1
@@ -283,11 +285,16 @@ class Log:
             if topic_log is not None:
                 self._trim(topic_log, now, time)
 
-    def _matching(self, filters: list[str]) -> list[TopicLog] | None:
-        """Return the logs of the topics that match, each once, or None when they are too many to merge."""
+    def _matching(self, union: FilterUnion) -> list[TopicLog] | None:
+        """Return the logs of the topics that match, each once, or None when they are too many to merge.
+
+        None as well when wildcards are among many filters, which could all match the same topics.
+        """
         names: dict[str, None] = {}
-        for topic_filter in filters:
+        for topic_filter in union.filters:
             if has_wildcard(topic_filter):
+                if not union.is_few():
+                    return None
                 for name in self.index.matching(topic_filter, MERGE_LIMIT_TOPICS + 1):
                     names[name] = None
             elif topic_filter in self.topics:
@@ -297,7 +304,7 @@ class Log:
         return [self.topics[name] for name in names]
 
     def _walk(
-        self, filters: list[str], after: int, until: int, limit: int, now: float, time: float
+        self, union: FilterUnion, after: int, until: int, limit: int, now: float, time: float
     ) -> tuple[list[Message], int]:
         """Read by walking the blocks. What is found too old on the way is evicted, and not given."""
         found: list[Message] = []
@@ -315,7 +322,7 @@ class Log:
                 walked += 1
                 if self._is_aged(message, now):
                     aged.append(message)
-                elif _matches_any(filters, message.topic):
+                elif union.matches(message.topic):
                     found.append(message)
                 if len(found) == limit or walked >= SCAN_LIMIT:
                     position = message.offset
@@ -327,7 +334,7 @@ class Log:
             self._trim(self.topics[message.topic], now, time)
         return found, position
 
-    def _lost(self, filters: list[str], after: int, topic_logs: list[TopicLog] | None) -> int:
+    def _lost(self, union: FilterUnion, after: int, topic_logs: list[TopicLog] | None) -> int:
         """Return the highest offset above `after` that a matching topic has lost, or 0."""
         if after >= self.evicted_until:
             return 0
@@ -336,10 +343,10 @@ class Log:
             for topic_log in topic_logs:
                 highest = max(highest, topic_log.evicted_until)
         else:
-            highest = self._highest_loss(filters, highest)
+            highest = self._highest_loss(union, highest)
         return highest if highest > after else 0
 
-    def _highest_loss(self, filters: list[str], highest: int) -> int:
+    def _highest_loss(self, union: FilterUnion, highest: int) -> int:
         """Return the highest offset that a matching topic has lost, or `highest` when that is higher.
 
         Beginning with the topic that lost something last, this ends where no topic can have lost what is
@@ -348,10 +355,14 @@ class Log:
         for topic_log in islice(reversed(self.losers.values()), LOSERS_LIMIT):
             if topic_log.any_evicted_until <= highest:
                 return highest
-            if topic_log.evicted_until > highest and _matches_any(filters, topic_log.topic):
+            if topic_log.evicted_until > highest and union.matches(topic_log.topic):
                 highest = topic_log.evicted_until
-        if len(self.losers) > LOSERS_LIMIT:
-            for topic_filter in filters:
+        if len(self.losers) > LOSERS_LIMIT and not union.is_few():
+            for topic_log in self.losers.values():
+                if topic_log.evicted_until > highest and union.matches(topic_log.topic):
+                    highest = topic_log.evicted_until
+        elif len(self.losers) > LOSERS_LIMIT:
+            for topic_filter in union.filters:
                 for name in self.index.matching(topic_filter):
                     highest = max(highest, self.topics[name].evicted_until)
         return highest
@@ -461,7 +472,3 @@ def _before_last(topic_logs: list[TopicLog], count: int, time: float) -> int:
         else:
             heapq.heappop(heap)
     return 0
-
-
-def _matches_any(filters: list[str], topic: str) -> bool:
-    return any(matches(topic_filter, topic) for topic_filter in filters)

@@ -188,7 +188,7 @@ class Session:
             if message.offset <= self.position:
                 return True  # read already: the log can be ahead of what its engine has delivered
             if not self.outbox.put(message):
-                self.hold(message.offset - 1, message.offset - 1)
+                self.hold(message.offset - 1)
                 self._hold_back(message)
                 return False
             if not self.awake:
@@ -217,11 +217,11 @@ class Session:
         """Say that the outbox has been emptied, or cannot be just now: its next entry wakes the consumer."""
         self.awake = False
 
-    def hold(self, position: int, delivered: int) -> None:
-        """Begin to catch up: everything up to `position` has been put; the broker has `delivered` so far."""
+    def hold(self, position: int) -> None:
+        """Begin to catch up: everything up to `position` has been put, and what comes now is held back."""
         self.state = HELD
         self.position = position
-        self.pending_from = delivered
+        self.pending_from = position
         self.pending = None
         self.pending_bytes = 0
         self.known = 0

@@ -21,7 +21,7 @@ body.
 
 import asyncio
 from asyncio import Task
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from math import inf
 from typing import Final
 
@@ -270,6 +270,7 @@ class HTTPConnection(Flow, BodySource):
         self._state = HANDLING
         self._deadline = inf
         self._head = head
+        self._answered = False
         if context.access_log is not None:
             self._started = context.clock()
         body: Body | bytes = b""
@@ -277,12 +278,11 @@ class HTTPConnection(Flow, BodySource):
             limit = context.limits.body_limit_bytes
             body = self._body = Body(self, length=head.content_length, limit_bytes=limit)
             self._continued = False
-            self._answered = False
             if not head.expect_continue:
                 self._deadline = context.clock() + context.limits.body_timeout_s
             self._feed_body()
         request = Request(head.method, head.target, head.headers, head.http_version, self._client, body)
-        self._task = run_eagerly(self._serve(request), context.tasks)
+        self._task = run_eagerly(self._serve(request), context.tasks, context.loop)
 
     def _feed_body(self) -> None:
         """Give the body what has been received of it."""
@@ -328,27 +328,28 @@ class HTTPConnection(Flow, BodySource):
         context = self._context
         try:
             try:
-                response = await context.application(request)
-                parts = self._answer(request, response)
-            except Exception as error:  # noqa: BLE001 - a supervisor: the peer gets an answer to whatever it is
+                rest = self._answer(request, await context.application(request))
+            except Exception as error:
+                if self._answered:
+                    raise
                 response = context.failure(error)
                 if isinstance(error, HandshakeRefused):
                     response.headers = [*response.headers, *decoded(error.headers)]
-                parts = self._answer(request, response)
-            if parts is not None:
-                await self._send_parts(request, response.status, parts)
+                rest = self._answer(request, response)
+            if rest is not None:
+                await rest
         except BaseException:
-            if not self._eof:
+            if not self._transport.is_closing():
                 self.abort()
             raise
 
-    def _answer(self, request: Request, response: Response) -> AsyncIterable[bytes] | None:
-        """Send what can be sent at once, which mostly is all; return a body that comes in parts.
+    def _answer(self, request: Request, response: Response) -> Awaitable[None] | None:
+        """Send what can be sent at once, which mostly is all; return what sends the rest.
 
         Raises:
-            ExtraError: there is something else to be answered. Nothing has been sent.
+            ExtraError: there is something else to be answered, if `_answered` is not set yet.
         """
-        if type(response) is not Response:
+        if type(response) is not Response:  # one look instead of two, nearly always
             if isinstance(response, StreamingResponse):
                 self._open_stream(request, response)
                 return None
@@ -362,6 +363,7 @@ class HTTPConnection(Flow, BodySource):
         if isinstance(body, bytes):
             size = len(body)
             head = self._make_head(response, "" if bodiless else f"Content-Length: {size}\r\n", keep_alive)
+            self._answered = True
             if head_only:
                 size = 0
                 self.write(head)
@@ -375,15 +377,16 @@ class HTTPConnection(Flow, BodySource):
         chunked = request.http_version == "1.1"
         keep_alive = keep_alive and chunked  # else the end of the connection is what ends the body
         self.write(self._make_head(response, CHUNKED if chunked and not bodiless else "", keep_alive))
+        self._answered = True
         if head_only:
             self._finish(request, response.status, 0, keep_alive)
             return None
-        self._answered = True
-        return body
+        return self._send_parts(request, response.status, body, chunked, keep_alive)
 
-    async def _send_parts(self, request: Request, status: int, parts: AsyncIterable[bytes]) -> None:
+    async def _send_parts(
+        self, request: Request, status: int, parts: AsyncIterable[bytes], chunked: bool, keep_alive: bool
+    ) -> None:
         """Send `parts` as fast as the peer takes them."""
-        chunked = request.http_version == "1.1"
         size = 0
         try:
             async for part in parts:
@@ -396,7 +399,7 @@ class HTTPConnection(Flow, BodySource):
                 await parts.aclose()
         if chunked:
             self.write(LAST_CHUNK)
-        self._finish(request, status, size, chunked and self._may_go_on())
+        self._finish(request, status, size, keep_alive)
 
     def _open_stream(self, request: Request, response: StreamingResponse) -> None:
         """Send the head, and give the connection to the taker."""
@@ -407,6 +410,7 @@ class HTTPConnection(Flow, BodySource):
             taker.closed()
             raise
         self.write(head)
+        self._answered = True
         if request.method == "HEAD" or not self._peer_is_there():
             taker.closed()
             self._finish(request, response.status, 0, False)
@@ -442,6 +446,7 @@ class HTTPConnection(Flow, BodySource):
             taker.closed(ABNORMAL_CLOSURE, "")
             raise
         self.write(answer)
+        self._answered = True
         self._count(request, accepted.status, 0)
         codec = WebSocketCodec(frame_limit_bytes=response.frame_limit_bytes, deflate=accepted.deflate)
         codec.receive_data(self._parser.take_rest())

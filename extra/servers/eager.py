@@ -14,7 +14,7 @@ scopes of anyio do: that has to suspend once before (`await asyncio.sleep(0)`).
 """
 
 import logging
-from asyncio import CancelledError, Task, TaskGroup, current_task, get_running_loop
+from asyncio import AbstractEventLoop, CancelledError, Task, TaskGroup, current_task, get_running_loop
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Coroutine, Generator
 from contextvars import copy_context
@@ -26,13 +26,16 @@ __all__ = ["run_eagerly"]
 logger = logging.getLogger("extra.servers")
 
 
-def run_eagerly(coroutine: Coroutine[Any, None, None], tasks: TaskGroup) -> Task[None] | None:
+def run_eagerly(
+    coroutine: Coroutine[Any, None, None], tasks: TaskGroup, loop: AbstractEventLoop | None = None
+) -> Task[None] | None:
     """Run `coroutine` until it suspends; return the task of `tasks` that runs the rest, if there is any.
 
     An exception is logged and ends nothing but the coroutine. Cancelling the task cancels it where it has
-    suspended, also before the task has run for the first time.
+    suspended, also before the task has run for the first time. `loop` is the one that runs, if it is at hand.
     """
-    loop = get_running_loop()
+    if loop is None:
+        loop = get_running_loop()  # which is a system call, up to Python 3.11
     stand_in: Any = _StandIn()  # it has of a task what is asked of it
     context = copy_context()
     outer: Task[Any] | None = None

@@ -22,11 +22,12 @@ class FilterUnion:
     are. Making it costs a step per filter.
     """
 
-    __slots__ = ("filters", "tree")
+    __slots__ = ("filters", "found", "tree")
 
     def __init__(self, filters: list[str]) -> None:
         """Raise InvalidFilter when one of `filters` is none."""
         self.filters = filters
+        self.found = ""  # what matched last, of many, is likely to match again
         self.tree: FilterTree[str] | None = None
         if len(filters) > FEW:
             tree: FilterTree[str] = FilterTree(cache_limit=0)
@@ -37,7 +38,12 @@ class FilterUnion:
     def matches(self, topic: str) -> bool:
         """Return whether any of the filters matches `topic`, which is one."""
         if self.tree is not None:
-            return len(self.tree.match(topic)) > 0
+            if self.found and matches(self.found, topic):
+                return True
+            found = self.tree.match(topic)
+            if found:
+                self.found = found[0]
+            return len(found) > 0
         for topic_filter in self.filters:  # noqa: SIM110 - a generator expression is made a list when compiled
             if matches(topic_filter, topic):
                 return True

@@ -1,7 +1,7 @@
 """A real `extra-broker` in a process of its own, on a port that it picks.
 
-It runs the package that the tests have imported, compiled or not. Unless a test expects trouble, the broker has
-to end with 0 when it is told to, and to have logged nothing above `info` by then.
+It runs the package that the tests have imported, compiled or not. Unless a test expects trouble, the broker
+has to end with 0 when it is told to, and to have logged nothing above `info` by then.
 """
 
 import json

@@ -21,7 +21,7 @@ from tests.conformance.faces.clients import (
 from tests.e2e.conftest import Start
 from tests.e2e.daemon import Daemon
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SMALL_BUFFER_BYTES = 4096
 PAYLOAD_BYTES = 64 * 1024
@@ -62,7 +62,6 @@ async def test_hopping_from_face_to_face_loses_and_doubles_nothing(daemon: Daemo
     assert seen == published
 
 
-@pytest.mark.slow
 async def test_what_is_gone_is_told_on_every_face_and_then_it_goes_on(start: Start) -> None:
     own = start("--retention-messages", "3")
     async with httpx.AsyncClient(base_url=own.url) as http:
@@ -109,7 +108,6 @@ async def fill(http: httpx.AsyncClient, topics: list[str], rounds: int = 12) -> 
 SMALL_OUTBOX = ("--broker-outbox-limit-bytes", str(4 * PAYLOAD_BYTES))
 
 
-@pytest.mark.slow
 async def test_a_slow_subscriber_is_told_so_and_resumes_with_nothing_lost(start: Start) -> None:
     """`disconnect`: close code 4290 on a WebSocket, and a goodbye with the cursor on each stream."""
     own = start(*SMALL_OUTBOX)
@@ -139,7 +137,6 @@ async def test_a_slow_subscriber_is_told_so_and_resumes_with_nothing_lost(start:
         assert f"extra_outbox_overflows_total {len(slow)}\n" in metrics
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("overflow", ["drop-oldest", "latest"])
 async def test_who_chose_to_lose_is_told_what(start: Start, overflow: str) -> None:
     own = start(*SMALL_OUTBOX)
@@ -169,7 +166,6 @@ async def test_who_chose_to_lose_is_told_what(start: Start, overflow: str) -> No
                 assert dropped == len(offsets) - len(seen) > 0
 
 
-@pytest.mark.slow
 async def test_one_that_does_not_read_disturbs_nobody(start: Start) -> None:
     own = start(*SMALL_OUTBOX)
     async with httpx.AsyncClient(base_url=own.url, timeout=30) as http, AsyncExitStack() as stack:

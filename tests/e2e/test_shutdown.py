@@ -18,7 +18,7 @@ from tests.e2e.conftest import Start
 from tests.e2e.daemon import Daemon
 from tests.e2e.raw import Raw, handshake
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 WINDOW_S = 3.0
 
@@ -141,7 +141,6 @@ def test_idle_connections_are_closed(start: Start) -> None:
 STREAM = b"GET /sse?topic=%23 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-@pytest.mark.slow
 def test_open_streams_do_not_keep_it_from_ending(start: Start) -> None:
     """200 of them, none of which reads, and some with more waiting than the kernel takes."""
     window_s = 1.0
@@ -162,7 +161,6 @@ def test_open_streams_do_not_keep_it_from_ending(start: Start) -> None:
         assert time.monotonic() - began < window_s + 2
 
 
-@pytest.mark.slow
 def test_streams_that_read_end_it_before_the_window(start: Start) -> None:
     own = start_with_window(start, 60)
     with ExitStack() as stack:
@@ -193,7 +191,6 @@ def test_a_second_signal_cuts_at_once(start: Start, number: signal.Signals) -> N
         assert time.monotonic() - began < 2
 
 
-@pytest.mark.slow
 async def test_who_comes_back_after_a_restart_is_told_that_the_log_is_new(start: Start) -> None:
     """The memory engine forgets: a cursor of the old epoch says so on every face."""
     first, second = start_with_window(start), start_with_window(start)

@@ -101,7 +101,7 @@ class Subscriber:
         reached = [
             each.until if isinstance(each, Gap) else each for each in self.trace if each is not RESUMED
         ]
-        return any(isinstance(each, int) and each >= offset for each in reached)
+        return any(each >= offset for each in reached)
 
 
 class World:

@@ -295,6 +295,23 @@ async def run(actions: list[tuple[str, int, int]], seed: int, keep: int) -> None
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=ACTIONS, seed=st.integers(0, 10_000), keep=st.sampled_from([1, 3, 50]))
 @example(actions=[("join", 0, 2), ("publish", 0, 12), ("take", 0, 3), ("publish", 4, 12)], seed=1, keep=50)
+@example(  # left with a gap that it had not been given yet: its cursor stood behind that
+    actions=[
+        ("publish", 0, 1),
+        ("publish", 1, 1),
+        ("publish", 7, 3),
+        ("join", 1, 1),
+        ("leave", 0, 1),
+        ("publish", 34, 1),
+        ("publish", 2, 1),
+        ("return", 1, 1),
+        ("publish", 3, 1),
+        ("publish", 22, 1),
+        ("leave", 0, 1),
+    ],
+    seed=0,
+    keep=1,
+)
 @pytest.mark.slow
 def test_every_message_arrives_once_in_order_or_a_gap_tells(
     actions: list[tuple[str, int, int]], seed: int, keep: int

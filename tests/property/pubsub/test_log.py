@@ -1,4 +1,4 @@
-"""The log beside a naive model: one list of messages, and for every topic the set of offsets that it has lost."""
+"""The log beside a naive model: a list of messages, and for each topic the set of what it has lost."""
 
 from dataclasses import dataclass
 
@@ -200,7 +200,7 @@ class LogMachine(RuleBasedStateMachine):
         self.trim(matching)
 
     def trim(self, topics: list[str]) -> None:
-        """Evict by age from the model: in the order of the log where topics run empty, which nobody promises."""
+        """Evict by age from the model, in the order in which the log did, which nobody promises."""
         order = list(self.log.empty)
         for topic in sorted(set(topics), key=lambda each: order.index(each) if each in order else -1):
             self.model.trim(topic)

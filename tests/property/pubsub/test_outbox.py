@@ -14,6 +14,12 @@ CONTROL_FRAMES = [b"pong;", b"subscribed;", b"goodbye;"]
 """Each is one object, that is put again and again."""
 
 
+def placed(offset: int, topic: str, payload_bytes: int) -> Message:
+    message = Message(topic, b"." * payload_bytes)
+    message.place("e1", offset, 0.0, 0.0)
+    return message
+
+
 class PlainForm(WireForm):
     """A frame is as long as the message is counted without a form, so that one model does for both."""
 
@@ -49,28 +55,28 @@ class Model:
                 return False
             if self.policy == "latest":
                 self.keep_newest()
-                self.drop_same_topic(message)
+                self.drop_topic(message.topic)
             while self.messages and self.size + message.size > LIMIT_BYTES:
                 self.drop(self.messages[0])
         self.append(message)
         return True
 
     def append(self, message: Message) -> None:
-        if self.keeps_newest:
-            self.drop_same_topic(message)
         self.entries.append(message)
+        if self.keeps_newest:
+            self.keep_newest()
 
     def keep_newest(self) -> None:
         self.keeps_newest = True
-        newest = {message.topic: message for message in self.messages}
         for message in self.messages:
-            if message is not newest[message.topic]:
+            others = [each for each in self.messages if each.topic == message.topic]
+            if message.offset < max(each.offset for each in others):
                 self.drop(message)
 
-    def drop_same_topic(self, message: Message) -> None:
-        for each in self.messages:
-            if each.topic == message.topic:
-                self.drop(each)
+    def drop_topic(self, topic: str) -> None:
+        for message in self.messages:
+            if message.topic == topic:
+                self.drop(message)
 
     def drop(self, message: Message) -> None:
         self.entries.remove(message)
@@ -111,23 +117,27 @@ class OutboxMachine(RuleBasedStateMachine):
         self.form = PlainForm(0, FrameCache(3_000)) if has_form else None
         self.outbox = Outbox(self.form, LIMIT_BYTES, OVERFLOW_POLICIES[policy])
         self.model = Model(policy)
-        self.offset = 10
+        self.offset = 1_000_000
+        self.older_offset = 0
 
-    def next_message(self, topic: str, payload_bytes: int) -> Message:
+    def next_message(self, topic: str, payload_bytes: int = 0) -> Message:
         self.offset += 1
-        message = Message(topic, b"." * payload_bytes)
-        message.place("e1", self.offset, 0.0, 0.0)
-        return message
+        return placed(self.offset, topic, payload_bytes)
+
+    def older_message(self, topic: str) -> Message:
+        self.older_offset += 1
+        return placed(self.older_offset, topic, 0)
 
     @rule(topic=st.sampled_from("abcd"), payload_bytes=st.sampled_from([0, 0, 0, 0, 300, 5_000]))
     def put(self, topic: str, payload_bytes: int) -> None:
         message = self.next_message(topic, payload_bytes)
         assert self.outbox.put(message) == self.model.put(message)
 
-    @rule(topics=st.lists(st.sampled_from("abcd"), max_size=4))
-    def append_a_page(self, topics: list[str]) -> None:
+    @rule(topics=st.lists(st.sampled_from("abcd"), max_size=4), is_replay=st.booleans())
+    def append_a_page(self, topics: list[str], is_replay: bool) -> None:
+        """Append what comes next or, as a replay does, what is older than all that was put."""
         for topic in topics:
-            message = self.next_message(topic, 0)
+            message = self.older_message(topic) if is_replay else self.next_message(topic)
             self.outbox.append(message)
             self.model.append(message)
 

@@ -78,6 +78,7 @@ async def test_failure_comes_after_what_has_arrived_and_stays() -> None:
     body = Body(source)
     body.feed(b"a")
     body.fail(BodyTruncated("cut"))
+    body.fail(BodyTruncated("again"))
     assert body.failed
     assert await body.read() == b"a"
     for _ in range(2):

@@ -1,11 +1,23 @@
-"""Messages, a wire form and a consumer to test with."""
+"""Messages, a wire form, a consumer and an engine to test with."""
 
 import asyncio
 
+from extra.errors import EngineUnavailable
 from extra.payloads import PayloadKind
-from extra.pubsub import Consumer, FrameCache, Gap, Message, WireForm
+from extra.pubsub import (
+    Consumer,
+    Delivery,
+    Engine,
+    FrameCache,
+    Gap,
+    MemoryEngine,
+    Message,
+    Outbox,
+    Slice,
+    WireForm,
+)
 
-__all__ = ["Listener", "NameForm", "a_message", "placed", "settle"]
+__all__ = ["GatedEngine", "Listener", "NameForm", "a_message", "placed", "settle", "take_all"]
 
 
 def a_message(
@@ -26,8 +38,25 @@ def placed(offset: int, topic: str = "a", payload: bytes = b"") -> Message:
     return message
 
 
+def take_all(outbox: Outbox) -> list[str]:
+    """Take what waits: messages as `a1`, topic and offset; gaps as `(after, until]`."""
+    taken = []
+    while (entry := outbox.take()) is not None:
+        if isinstance(entry, Message):
+            taken.append(f"{entry.topic}{entry.offset}")
+        else:
+            taken.append(f"({entry.after}, {entry.until}]")
+    return taken
+
+
+async def settle(turns: int = 20) -> None:
+    """Let the others run until they wait for something."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
 class NameForm(WireForm):
-    """A frame is `<topic offset>`, with the payload behind the offset when there is one; a gap `<after-until>`."""
+    """A frame is `<topic offset>`, the payload right behind the offset; a gap is `<after-until>`."""
 
     def __init__(self, index: int = 0, cache: FrameCache | None = None) -> None:
         super().__init__(index, cache if cache is not None else FrameCache(1_000_000))
@@ -58,7 +87,72 @@ class Listener(Consumer):
         self.farewells += 1
 
 
-async def settle(turns: int = 20) -> None:
-    """Let the others run until they wait for something."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
+class GatedEngine(Engine):
+    """The memory engine behind gates: a call waits before its work while its gate is shut, and after it.
+
+    Gates are named as the methods are, the one behind the work as "read done". A broken engine fails.
+    """
+
+    def __init__(self, inner: MemoryEngine) -> None:
+        super().__init__()
+        self.inner = inner
+        self.gates: dict[str, asyncio.Event] = {}
+        self.is_broken = False
+
+    def shut(self, name: str) -> None:
+        self.gates[name] = asyncio.Event()
+
+    def open(self, name: str) -> None:
+        self.gates.pop(name).set()
+
+    async def pass_gate(self, name: str) -> None:
+        if name in self.gates:
+            await self.gates[name].wait()
+        if self.is_broken:
+            raise EngineUnavailable("the engine is broken")
+
+    async def start(self, delivery: Delivery) -> None:
+        await self.inner.start(delivery)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    def epoch(self) -> str:
+        return self.inner.epoch()
+
+    def head(self) -> int:
+        return self.inner.head()
+
+    async def append(self, message: Message) -> int:
+        await self.pass_gate("append")
+        subscribers = await self.inner.append(message)
+        await self.pass_gate("append done")
+        return subscribers
+
+    async def read(
+        self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
+    ) -> Slice:
+        await self.pass_gate("read")
+        found = await self.inner.read(filters, after, until, limit, limit_bytes)
+        await self.pass_gate("read done")
+        return found
+
+    async def before_last(self, filters: list[str], count: int) -> int:
+        await self.pass_gate("before_last")
+        return await self.inner.before_last(filters, count)
+
+    async def retained(self, filters: list[str]) -> list[Message]:
+        await self.pass_gate("retained")
+        kept = await self.inner.retained(filters)
+        await self.pass_gate("retained done")
+        return kept
+
+    async def clear(self, topic: str) -> bool:
+        await self.pass_gate("clear")
+        return await self.inner.clear(topic)
+
+    def sweep(self) -> None:
+        self.inner.sweep()
+
+    def figures(self) -> dict[str, int]:
+        return self.inner.figures()

@@ -506,7 +506,9 @@ def test_walking_begins_with_the_oldest_message() -> None:
 def test_what_many_topics_have_lost_is_exact() -> None:
     log = a_log(KEEP_ALL, [("c/#", Policy(messages=1)), ("x/#", Policy(messages=1))])
     topics = crowded(log)
-    append(log, "x/1", "c/5", "x/1", "c/3", "x/1")  # x/1 has lost 1002 and 1004, c/5 has lost 6, c/3 has lost 4
+    append(
+        log, "x/1", "c/5", "x/1", "c/3", "x/1"
+    )  # x/1 has lost 1002 and 1004, c/5 has lost 6, c/3 has lost 4
     assert len(topics) == 1001
     assert read(log, "c/#").evicted_until == 6
     assert read(log, "#").evicted_until == 1004

@@ -34,7 +34,12 @@ def test_before_it_is_placed_a_message_has_no_offset() -> None:
 def test_placing_gives_it_its_place_and_cursor() -> None:
     message = a_message()
     message.place("e1", 17, 5.0, 1_900_000_000.0)
-    assert (message.offset, message.epoch, message.appended_at, message.time) == (17, "e1", 5.0, 1_900_000_000.0)
+    assert (message.offset, message.epoch, message.appended_at, message.time) == (
+        17,
+        "e1",
+        5.0,
+        1_900_000_000.0,
+    )
     assert message.cursor == "e1-17"
 
 
@@ -57,7 +62,11 @@ def test_size_grows_with_everything_that_a_publisher_gives() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "payload", "data"),
-    [("json", b'{"celsius":21}', {"celsius": 21}), ("text", "21 °C".encode(), "21 °C"), ("binary", b"\xff", b"\xff")],
+    [
+        ("json", b'{"celsius":21}', {"celsius": 21}),
+        ("text", "21 °C".encode(), "21 °C"),
+        ("binary", b"\xff", b"\xff"),
+    ],
 )
 def test_data_is_the_payload_decoded(kind: Any, payload: bytes, data: object) -> None:
     assert a_message("a", payload, kind).data == data
@@ -200,7 +209,16 @@ def test_what_a_publisher_says_of_a_message_stays_with_it() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [object(), {1, 2}, float("nan"), float("inf"), {"a": {"b": object()}}, "\ud800", {"a": "\ud800"}, {(1, 2): 3}],
+    [
+        object(),
+        {1, 2},
+        float("nan"),
+        float("inf"),
+        {"a": {"b": object()}},
+        "\ud800",
+        {"a": "\ud800"},
+        {(1, 2): 3},
+    ],
 )
 def test_a_value_that_cannot_be_written_is_refused(data: object) -> None:
     """docs/protocol.md, errors: `invalid_payload`."""
@@ -228,7 +246,9 @@ def test_a_value_nested_too_deep_is_refused() -> None:
         (b"ab\xff", "text/plain", "text payload is not UTF-8: invalid start byte at byte 2"),
     ],
 )
-def test_bytes_have_to_be_what_their_content_type_says(payload: bytes, content_type: str, complaint: str) -> None:
+def test_bytes_have_to_be_what_their_content_type_says(
+    payload: bytes, content_type: str, complaint: str
+) -> None:
     """docs/protocol.md, errors: `invalid_payload`."""
     with pytest.raises(InvalidPayload, match=complaint):
         compose("a", payload, content_type=content_type)

@@ -2,7 +2,7 @@ import pytest
 
 from extra.pubsub import Gap, Message, Outbox
 from extra.pubsub.outbox import DISCONNECT, DROP_OLDEST, LATEST
-from tests.unit.pubsub.material import NameForm, placed
+from tests.unit.pubsub.material import NameForm, placed, take_all
 
 SIZE = placed(1).size
 """What a message on a topic of one character counts without a form."""
@@ -20,17 +20,6 @@ def a_wire(overflow: int = DISCONNECT, *, limit_bytes: int = 15) -> Outbox:
 def put(outbox: Outbox, *entries: str) -> list[bool]:
     """Put messages given as `a1`: topic and offset."""
     return [outbox.put(placed(int(each[1:]), each[0])) for each in entries]
-
-
-def take_all(outbox: Outbox) -> list[str]:
-    """Take what waits: messages as `a1`, gaps as `(after, until]`."""
-    taken = []
-    while (entry := outbox.take()) is not None:
-        if isinstance(entry, Message):
-            taken.append(f"{entry.topic}{entry.offset}")
-        else:
-            taken.append(f"({entry.after}, {entry.until}]")
-    return taken
 
 
 # In process

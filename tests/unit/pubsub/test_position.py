@@ -92,7 +92,8 @@ def test_since_takes_a_cursor() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["last:", "last:-1", "last:+1", "last:1.0", "last: 1", "last:10001", "last:" + "9" * 5000, "last:\u0663"]
+    "text",
+    ["last:", "last:-1", "last:+1", "last:1.0", "last: 1", "last:10001", "last:" + "9" * 5000, "last:\u0663"],
 )
 def test_the_last_messages_are_a_whole_number_within_the_limit(text: str) -> None:
     with pytest.raises(InvalidCursor, match="last:N takes a whole number from 0 to 10000"):

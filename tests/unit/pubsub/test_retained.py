@@ -96,7 +96,7 @@ def test_there_is_room_for_so_many_messages() -> None:
     for offset, topic in enumerate("ab", 1):
         retained.check_room(a_message(topic))
         retained.put(placed(offset, topic))
-    with pytest.raises(LimitExceeded, match="2 messages are retained already .broker.retained_limit_messages."):
+    with pytest.raises(LimitExceeded, match="2 messages are retained already"):
         retained.check_room(a_message("c"))
     retained.check_room(a_message("b"))
 
@@ -105,9 +105,9 @@ def test_there_is_room_for_so_many_bytes() -> None:
     retained = RetainedMessages(limit_bytes=2 * BARE + 10)
     retained.check_room(a_message("a", b"." * 10))
     retained.put(placed(1, "a", b"." * 10))
-    with pytest.raises(LimitExceeded, match="broker.retained_limit_bytes"):
+    with pytest.raises(LimitExceeded, match="retained_limit_bytes"):
         retained.check_room(a_message("b", b"."))
     retained.put(placed(2, "b"))
     retained.check_room(a_message("a", b"." * 10))
-    with pytest.raises(LimitExceeded, match="broker.retained_limit_bytes"):
+    with pytest.raises(LimitExceeded, match="retained_limit_bytes"):
         retained.check_room(a_message("a", b"." * 11))

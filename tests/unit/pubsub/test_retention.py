@@ -5,7 +5,7 @@ from extra.pubsub import DEFAULT_POLICY, Policy, PolicyTable
 
 
 def named(*filters: str) -> PolicyTable:
-    """Return a table whose policies are told apart by how many messages they keep: 1 for the first, and so on."""
+    """Return a table whose policies are told apart by how many messages they keep: the first keeps 1."""
     entries = [(topic_filter, Policy(messages=number)) for number, topic_filter in enumerate(filters, 1)]
     return PolicyTable(Policy(messages=0), entries)
 

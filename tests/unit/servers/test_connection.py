@@ -478,6 +478,43 @@ async def test_field_that_cannot_be_sent_is_a_bug_of_the_handler() -> None:
         assert (reply.status, "set-cookie" in reply.fields) == (500, False)
 
 
+@pytest.mark.parametrize("eof", [False, True])
+async def test_nothing_is_answered_twice(eof: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """What fails behind the answer ends the connection instead: here, the access log."""
+
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError
+
+    async with serving(echo, access_log=fail) as run:
+        peer = run.connect(post(b"hello")[: -1 if eof else None])
+        if eof:
+            peer.send_eof()
+        await turns()
+        assert peer.received.count(b"HTTP/1.1") == 1
+        assert peer.lost
+    assert len(caplog.records) == 1
+
+
+async def test_connection_that_was_said_to_end_ends() -> None:
+    """RFC 9112 9.6: also when it could go on by then."""
+    gate = asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"a"
+        await gate.wait()
+
+    async def answer(request: Request) -> Response:
+        return Response(200, parts())
+
+    async with serving(answer) as run:
+        peer = run.connect(CHUNKED)
+        peer.send(b"0\r\n\r\n")
+        gate.set()
+        await turns()
+        assert replies(peer.received)[0].fields["connection"] == "close"
+        assert peer.lost
+
+
 async def test_cancelled_handler_ends_the_connection() -> None:
     async def give_up(request: Request) -> Response:
         if request.path == "/late":

@@ -112,13 +112,14 @@ async def test_subprotocol_and_deflate_are_agreed_upon() -> None:
     taker = Taker()
     fields = (b"Sec-WebSocket-Protocol: v9, v2", b"Sec-WebSocket-Extensions: permessage-deflate")
     async with websocket(taker, *fields) as (_, peer):
-        assert taker.wire.subprotocol == "v2"
+        assert (taker.wire.subprotocol, taker.wire.deflate) == ("v2", True)
         assert b"Sec-WebSocket-Protocol: v2\r\n" in peer.transport.received
         deflated = frame(TEXT, bytes.fromhex("f248cdc9c90700"))  # RFC 7692 7.2.3.1
         peer.send(bytes([deflated[0] | 0x40]) + deflated[1:])
         assert taker.received == [b"Hello"]
-    async with websocket(Taker()) as (_, peer):
+    async with websocket(taker) as (_, peer):
         assert b"Sec-WebSocket-Protocol" not in peer.transport.received
+        assert (taker.wire.subprotocol, taker.wire.deflate) == (None, False)
 
 
 async def test_shared_frames_are_written_as_they_are() -> None:
