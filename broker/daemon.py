@@ -74,6 +74,9 @@ async def run(settings: Settings) -> int:
             hub.drain()
             ticking.cancel()
             await _drained(server, cutting, settings.server.drain_window_s)
+    for number in SIGNALS:  # what comes from here on is late: the process is about to end by itself
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     logger.info("stopped")
     return 0
 

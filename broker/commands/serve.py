@@ -38,7 +38,7 @@ SOURCES: Final = """\
 Settings
   Each can stand in the file (port under [server]), in the environment (EXTRA_BROKER_SERVER_PORT)
   or among the flags (--server-port); the later of these wins. In the latter two, lists are written
-  with commas, switches as true or false.
+  with commas, switches as true or false; a switch among the flags is true alone, or --name=false.
 """
 
 POLICIES: Final = """\

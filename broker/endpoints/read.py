@@ -163,7 +163,7 @@ def _gone(page: Page, since: Since, epoch: str, headers: list[tuple[str, str]]) 
         headers=headers,
         cursor=page.resume,
         after=after,
-        until=page.lost_until,
+        until=page.lost_until if reason == "evicted" else 0,
         reason=reason,
     )
 

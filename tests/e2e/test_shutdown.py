@@ -201,3 +201,12 @@ async def test_who_comes_back_after_a_restart_is_told_that_the_log_is_new(start:
         async with face(second.port, "a", since=cursor) as subscriber:
             gap, message = await subscriber.take(2)
             assert (gap["op"], gap["reason"], message["data"]) == ("gap", "epoch", 2)
+
+
+def test_a_signal_that_comes_late_changes_nothing(start: Start) -> None:
+    """Between the last line of the log and the end of the process."""
+    daemon = start()
+    daemon.signal()
+    daemon.wait_for("stopped")
+    daemon.signal()  # nothing happens when it has ended already
+    assert daemon.wait() == 0

@@ -35,11 +35,11 @@ __all__ = [
     "Face",
     "Fields",
     "Line",
+    "MsgpackWebSocketFace",
     "PollFace",
     "ReadFace",
     "Refused",
     "WebSocketFace",
-    "as_json",
 ]
 
 Fields = dict[str, JSONValue]

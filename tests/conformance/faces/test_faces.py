@@ -19,6 +19,7 @@ from tests.conformance.faces.clients import (
     WAITING,
     Face,
     Fields,
+    MsgpackWebSocketFace,
     PollFace,
     ReadFace,
     Refused,
@@ -148,7 +149,7 @@ WAYS: dict[str, Way] = {
     "batch, lines": by_request("POST", "/publish", lambda f: json.dumps(f).encode(), "application/x-ndjson"),
     "batch, msgpack": by_request("POST", "/publish", lambda f: msgpack.packb([f]), "application/msgpack"),
     "WebSocket, JSON": by_command(WebSocketFace),
-    "WebSocket, msgpack": by_command(FACES_OF_MANY[1]),  # type: ignore[arg-type]  # the second is one
+    "WebSocket, msgpack": by_command(MsgpackWebSocketFace),
 }
 
 

@@ -271,7 +271,7 @@ ACTIONS = st.lists(
         st.integers(0, 47),
         st.integers(1, 12),
     ),
-    min_size=1,
+    min_size=20,
     max_size=60,
 )
 

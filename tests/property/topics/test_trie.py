@@ -42,5 +42,10 @@ def test_filters_matching_is_the_specification(names: list[str], topic: str) -> 
 @given(st.lists(topics, unique=True), filters)
 @settings(deadline=None)
 def test_topics_matching_is_the_specification(names: list[str], topic_filter: str) -> None:
-    found = trie_of(names).topics_matching(topic_filter)
+    trie = trie_of(names)
+    found = trie.topics_matching(topic_filter)
     assert sorted(found) == sorted(name for name in names if oracle(topic_filter, name))
+    for limit in range(len(found) + 2):
+        some = trie.topics_matching(topic_filter, limit)
+        assert len(set(some)) == len(some) == min(limit, len(found))
+        assert set(some) <= set(found)

@@ -39,6 +39,16 @@ def test_a_filter_without_wildcards_finds_itself() -> None:
     assert index.matching("a/b/c") == []
 
 
+@pytest.mark.parametrize("topic_filter", ["#", "a/#", "+/+", "a/+", "a/b"])
+def test_with_a_limit_so_many_are_found_at_most(topic_filter: str) -> None:
+    index = index_of("a", "a/b", "a/c", "a/d", "b/c")
+    found = index.matching(topic_filter)
+    for limit in range(len(found) + 2):
+        some = index.matching(topic_filter, limit)
+        assert len(some) == min(limit, len(found))
+        assert set(some) <= set(found)
+
+
 def test_the_list_is_the_callers() -> None:
     index = index_of("a", "b")
     index.matching("#").clear()

@@ -71,6 +71,13 @@ def test_dollar_counts_at_the_first_level_only() -> None:
     assert sorted(topics.topics_matching("$a/#")) == ["$a/b", "$a/c"]
 
 
+def test_the_search_for_topics_ends_with_the_limit() -> None:
+    topics = trie_of("a", "a/b", "a/b/c", "a/d", "$a/b", "e/b", "e/f/g")
+    for topic_filter, count in (("#", 6), ("a/#", 4), ("+/b", 2), ("+/+/#", 5), ("a/b", 1), ("x", 0)):
+        for limit in range(count + 2):
+            assert len(topics.topics_matching(topic_filter, limit)) == min(limit, count)
+
+
 def test_the_deepest_names_are_within_reach() -> None:
     deepest = "/".join("x" * 128)
     others = ["+/" * 127 + "+", "x/" * 127 + "+", "x/" * 127 + "#", "x/" * 127 + "y"]
