@@ -10,6 +10,7 @@ Read from the environment:
 
 import os
 import shutil
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def pytest_configure() -> None:
         suppress_health_check=[HealthCheck.too_slow],
     )
     settings.load_profile("extra")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: as our processes would be
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:

@@ -46,8 +46,7 @@ PAGE_LIMIT: Final = 1000
 RETAINED_LIMIT: Final = 10_000
 """So many retained messages fit into one page of history."""
 KEY_LIMIT_BYTES: Final = 255
-ALL: Final = 1 << 62
-"""An offset above all others."""
+NO_LIMIT: Final = 1 << 62
 
 
 @final
@@ -272,8 +271,9 @@ class Broker(Delivery):
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
     ) -> Page:
-        """Read what the log has after `since`, at most `limit` messages; retained ones, if asked for, come
-        first and are not counted.
+        """Read a page of what the log has after `since`: at most `limit` messages.
+
+        Retained messages, if asked for, come first and are not counted.
 
         Raises:
             InvalidFilter, InvalidCursor, InvalidCommand (a `limit` below 1), LimitExceeded, BrokerClosed.
@@ -305,7 +305,7 @@ class Broker(Delivery):
         limit: int,
         retained: bool | None = None,
         *,
-        limit_bytes: int = ALL,
+        limit_bytes: int = NO_LIMIT,
     ) -> Page:
         """Read a page: what `history` does, for filters that have been checked.
 
@@ -345,7 +345,7 @@ class Broker(Delivery):
                 position = messages.pop().offset - 1
                 more = True
                 break
-            if limit_bytes < ALL and piece.messages and position < until:
+            if limit_bytes < NO_LIMIT and piece.messages and position < until:
                 more = True
                 break
             if position < until:
@@ -400,13 +400,12 @@ class Broker(Delivery):
         retained: bool | None = None,
         replay_all: bool = False,
     ) -> Replay:
-        """Subscribe a session to filters. Unless there is nothing to catch up with, it is held afterwards:
-        `advance` it until it is live.
+        """Subscribe a session to filters. It is held afterwards, unless there is nothing to catch up with.
 
-        With `replay_all` false, a message that another filter of the session has brought is not replayed,
-        unless the outbox has ever dropped any.
-        One call at a time: a session that is held because its outbox overflowed is caught up with before. The
-        returned `Replay` counts, and knows whether it was complete.
+        Then `advance` it until it is live. With `replay_all` false, a message that another filter of the
+        session has brought is not replayed, unless the outbox has ever dropped any. One call at a time: a
+        session that is held because its outbox overflowed is caught up with before. The returned `Replay`
+        counts, and knows whether it was complete.
 
         Raises:
             InvalidFilter, InvalidCursor, LimitExceeded, EngineUnavailable: nothing has been added then, but
@@ -478,7 +477,8 @@ class Broker(Delivery):
             if session.state != HELD:
                 return
             if replay.known < 0:
-                replay.gone = replay.known = min(piece.evicted_until, replay.until)
+                replay.known = piece.evicted_until
+                replay.gone = min(piece.evicted_until, replay.until)
             elif piece.evicted_until > max(replay.known, replay.after):
                 replay.complete = False
                 only = replay.filters[0] if len(replay.filters) == 1 else None
@@ -499,7 +499,7 @@ class Broker(Delivery):
             piece = await self.engine.read(
                 list(session.filters),
                 session.position,
-                ALL,  # so that nothing can be both pending, and lost above what was read
+                session.pending_from,
                 PAGE_LIMIT,
                 session.outbox.limit_bytes // 4,
             )

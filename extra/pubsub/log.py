@@ -11,7 +11,7 @@ so. A long name counts as several topics, so that what is known is bounded in by
 
 Reading a filter takes the cheaper of two ways: merging the topics that match, when those are few, or walking
 the blocks. Neither does unbounded work in one call: a read stops after `limit` messages or `SCAN_LIMIT`
-offsets and says how far it came.
+steps and says how far it came.
 
 Alternatives that lost: a list per log with holes (one quiet topic with long retention keeps every hole behind
 it), a linked list through the messages (seeking an offset walks it), only per-topic logs (reading `#` merges
@@ -40,7 +40,7 @@ BLOCK: Final = 1024
 MERGE_LIMIT_TOPICS: Final = 1000
 """Up to so many matching topics are merged; beyond, the blocks are walked."""
 SCAN_LIMIT: Final = 16_384
-"""So many offsets are walked in one read at most: about 5 ms."""
+"""So many steps are walked in one read at most, over messages and blocks: about 5 ms."""
 LOSERS_LIMIT: Final = 4096
 """So many topics are looked at in the order of their losses, before all that match are."""
 NAME_UNIT_CHARACTERS: Final = 256
@@ -116,7 +116,7 @@ class TopicLog:
         message = self.oldest()
         self.messages[self.first] = None
         self.first += 1
-        if self.first > 32 and self.first * 2 > len(self.messages):
+        if self.first == len(self.messages) or (self.first > 32 and self.first * 2 > len(self.messages)):
             del self.messages[: self.first]
             self.first = 0
         self.size -= message.size
@@ -219,9 +219,9 @@ class Log:
     ) -> Slice:
         """Read what any of `filters` matches, above offset `after` and up to `until`, in offset order.
 
-        Stops after `limit` messages, when the next would pass `limit_bytes` (the first is always given), or
-        when it has walked far enough for one call: go on from `position` while it is below `until`. Expired
-        messages are left out.
+        Stops after `limit` messages (1 or more), when the next would pass `limit_bytes` (the first is always
+        given), or when it has walked far enough for one call: go on from `position` while it is below
+        `until`. Expired messages are left out.
         """
         until = min(until, self.head)
         union = FilterUnion(filters)

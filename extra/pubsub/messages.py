@@ -33,10 +33,10 @@ logger: Final = logging.getLogger("extra.pubsub")
 class Messages(Consumer):
     """The messages of a subscription: an async context manager that is its own async iterator, for one task.
 
-    Messages come in offset order, each once. A gap is told by `on_gap`, in order. Without `on_gap` the
-    iteration raises UnrecoverablePosition, and may go on afterwards; a subscriber that chose to lose messages
-    ("drop-oldest", "latest") finds them in `dropped` instead, and one line in the log. Leaving the context or
-    closing the broker ends the iteration.
+    Messages come in offset order, each once; retained ones, if asked for, before them. A gap is told by
+    `on_gap`, in order. Without `on_gap` the iteration raises UnrecoverablePosition, and may go on afterwards;
+    a subscriber that chose to lose messages ("drop-oldest", "latest") finds them in `dropped` instead, and
+    one line in the log. Leaving the context or closing the broker ends the iteration.
 
     Cancel-safe: a message is still queued, or has been returned.
     """

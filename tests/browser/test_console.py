@@ -326,7 +326,7 @@ async def test_the_page_follows_the_colour_scheme(
     page: Page, daemon: Daemon, scheme: str, is_dark: bool
 ) -> None:
     """And what is written on it can be read: WCAG 2.2 1.4.3 asks for a contrast of 4.5."""
-    await page.emulate_media(color_scheme="dark" if is_dark else "light")
+    await page.emulate_media(color_scheme="dark" if is_dark else "light", reduced_motion="reduce")
     await open_console(page, daemon)
     await daemon.publish("site/kitchen/temp", {"celsius": 21, "unit": "C", "ok": True})
     await expect(page.locator("#messages .message")).to_have_count(1)
@@ -383,7 +383,7 @@ async def test_a_phone_shows_one_part_at_a_time_and_nothing_sideways(
     await expect(page.locator("#messages .message")).to_have_count(1)
     for view in ("Topics", "Stream", "Publish", "Code"):
         await page.get_by_role("button", name=view, exact=True).filter(has=page.locator("svg")).last.click()
-        assert await page.locator("main .panel:visible").count() == 1
+        await expect(page.locator("main .panel:visible")).to_have_count(1)
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await context.close()
 

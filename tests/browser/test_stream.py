@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 
 import pytest
@@ -31,8 +32,9 @@ async def open_stream(
     await expect(page.locator("#stream-cursor")).not_to_be_empty()
 
 
-async def offsets(page: Page) -> list[int]:
-    return [int(text) for text in await page.locator("#messages .offset").all_inner_texts()]
+async def expect_offsets(page: Page, offsets: Iterable[int]) -> None:
+    """Wait until the rows have just these offsets: they are drawn a frame later than what counts them."""
+    await expect(page.locator("#messages .offset")).to_have_text([str(offset) for offset in offsets])
 
 
 @on_each_face
@@ -63,7 +65,7 @@ async def test_a_stream_starts_where_it_is_told(
     await open_stream(page, daemon, face, since=since)
     if since == "now":
         await daemon.publish("site/x", 30)
-    await expect(page.locator("#messages .offset")).to_have_text([str(offset) for offset in expected])
+    await expect_offsets(page, expected)
 
 
 @on_each_face
@@ -76,7 +78,7 @@ async def test_retained_messages_come_first_and_do_not_move_the_cursor_back(
     await expect(page.locator("#messages .offset")).to_have_text(["1"])
     await drop_for_a_second(page)
     await expect(page.locator(".seam")).to_contain_text("no message missed")
-    assert await offsets(page) == [1]
+    await expect_offsets(page, [1])
 
 
 async def drop_for_a_second(page: Page) -> None:
@@ -109,7 +111,7 @@ async def test_a_dropped_connection_resumes_with_each_missed_message_once(
     await expect(page.locator("#messages .replayed")).to_have_count(6)
     last = await daemon.publish("site/x", "live again")
     await expect(page.locator("#messages .message")).to_have_count(10)
-    assert await offsets(page) == [1, 2, 3, 4, 6, 8, 10, 12, 14, last]
+    await expect_offsets(page, [1, 2, 3, 4, 6, 8, 10, 12, 14, last])
     await expect(page.locator("#state-text")).to_have_text("Live")
 
 
@@ -126,12 +128,12 @@ async def test_every_face_takes_over_from_the_last_with_one_cursor(page: Page, d
     await open_stream(page, daemon, "websocket")
     sending = asyncio.create_task(send_steadily(daemon, 60))
     for label in ("SSE", "Long-poll", "WebSocket", "Long-poll", "SSE"):
-        seen = len(await offsets(page))
+        seen = await page.locator("#messages .message").count()
         await expect(page.locator("#messages .message").nth(seen + 4)).to_be_attached()
         await page.get_by_label(label, exact=True).check()
     await sending
     await expect(page.locator("#messages .message")).to_have_count(60)
-    assert await offsets(page) == list(range(1, 61))
+    await expect_offsets(page, range(1, 61))
     await expect(page.locator(".seam")).to_have_count(5)
     await expect(page.locator(".seam.warning")).to_have_count(0)
 
@@ -149,7 +151,7 @@ async def test_a_paused_stream_continues_from_where_it_was(page: Page, daemon: D
     await daemon.publish("site/x", 1)
     await page.get_by_role("button", name="Continue").click()
     await expect(page.locator(".seam")).to_contain_text("1 missed message replayed · nothing lost")
-    assert await offsets(page) == [1]
+    await expect_offsets(page, [1])
 
 
 @on_each_face
@@ -164,7 +166,7 @@ async def test_what_retention_has_evicted_is_told_as_a_gap(page: Page, face: str
         await expect(page.locator(".seam.warning").last).to_contain_text("Gap: messages after")
         await expect(page.locator(".seam").first).to_contain_text("not all of them")
         await expect(page.locator("#messages .message")).to_have_count(5)
-        assert await offsets(page) == [1, 8, 9, 10, 11]
+        await expect_offsets(page, [1, 8, 9, 10, 11])
 
 
 @on_each_face

@@ -33,7 +33,7 @@ from extra.pubsub import (
 )
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import SlowEngine
-from tests.property.checking import check_trace
+from tests.property.checking import RESUMED, Mark, check_trace
 
 TOPICS = ["a", "a/b", "a/c", "a/b/c", "d", "d/e"]
 FILTERS = ["a", "a/b", "a/+", "a/#", "#", "+/b", "d/#", "+"]
@@ -60,12 +60,14 @@ class Subscriber(ABC):
         self.overflow = overflow
         self.start: int | None = None
         self.gone = 0
-        self.seen: list[int | Gap] = []
+        self.seen: list[int | Gap | Mark] = []
         self.allowance = asyncio.Semaphore(0)
         self.task: asyncio.Task[None] | None = None
 
     def connect(self) -> None:
         if self.task is None or self.task.done():
+            if self.task is not None:
+                self.seen.append(RESUMED)
             self.task = asyncio.get_running_loop().create_task(self.follow())
 
     @abstractmethod

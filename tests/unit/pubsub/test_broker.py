@@ -422,6 +422,12 @@ async def test_a_session_may_be_closed_by_the_consumer_that_is_told_of_an_overfl
         assert (await house.broker.publish("a", 1)).subscribers == 1
 
 
+async def test_one_can_subscribe_in_process(house: House) -> None:
+    async with house.broker.subscribe("a", "b", since="start") as messages:
+        await house.publish("a", "c", "b")
+        assert [(await anext(messages)).offset for _ in range(2)] == [1, 3]
+
+
 # History
 
 
@@ -735,6 +741,22 @@ async def test_catching_up_ends_when_the_session_is_closed() -> None:
             with pytest.raises(ChannelClosed):
                 await catching_up
             assert len(session.outbox) == 0
+
+
+async def test_going_back_to_the_log_ends_when_the_session_is_closed() -> None:
+    async with House(limits=TIGHT) as house:
+        session, _ = house.open_session()
+        await house.add(session, "a")
+        await house.publish(*["a"] * 30)
+        take_all(session.outbox)
+        house.engine.shut("read done")
+        catching_up = asyncio.ensure_future(house.broker.catch_up(session))
+        await settle()
+        house.broker.close_session(session)
+        house.engine.open("read done")
+        with pytest.raises(ChannelClosed):
+            await catching_up
+        assert len(session.outbox) == 0
 
 
 async def test_catching_up_ends_when_the_session_is_closed_for_want_of_room() -> None:
@@ -1055,6 +1077,16 @@ async def test_what_is_lost_in_the_middle_of_a_replay_is_told() -> None:
         assert not replay.complete
 
 
+async def test_a_replay_is_not_complete_when_what_came_meanwhile_is_lost() -> None:
+    async with House(Policy(messages=4), limits=TIGHT) as house:
+        await house.publish("b")
+        session, _ = house.open_session()
+        replay = await house.add(session, "#", since="start")
+        await house.publish(*["a"] * 20)
+        assert await house.receive(session) == ["b1", "(1, 17]", "a18", "a19", "a20", "a21"]
+        assert not replay.complete
+
+
 async def test_what_is_still_pending_is_no_loss() -> None:
     """A gap names what is not given: topics that keep nothing are given to who is there."""
     async with House(limits=TIGHT, entries=[("mouse", Policy(messages=0))]) as house:
@@ -1077,6 +1109,18 @@ async def test_a_gap_and_what_was_pending_do_not_contradict_each_other() -> None
         await house.publish("mouse")
         assert take_all(session.outbox) == ["mouse7"]
         assert not replay.complete
+
+
+async def test_after_a_long_overflow_a_gap_and_what_was_pending_do_not_contradict_each_other() -> None:
+    """What a gap has declared lost does not come after it."""
+    async with House(limits=TIGHT, entries=[("mouse", Policy(messages=0))]) as house:
+        session, _ = house.open_session()
+        await house.add(session, "#")
+        await house.publish(*["a"] * 14, "mouse", "a")
+        assert session.pending_from == 13
+        expected = [*[f"a{offset}" for offset in range(1, 9)], "(8, 15]"]
+        expected += [f"a{offset}" for offset in (9, 10, 11, 12, 13, 14, 16)]
+        assert await house.receive(session) == expected
 
 
 async def test_a_new_epoch_is_told_first() -> None:

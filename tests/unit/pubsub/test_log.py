@@ -238,7 +238,7 @@ def test_wildcards_do_not_reach_the_brokers_own_topics() -> None:
 @pytest.mark.parametrize("filters", [("a",), ("a", "b"), ("#",)])
 def test_reading_keeps_between_after_and_until(filters: tuple[str, ...]) -> None:
     log = a_log()
-    append(log, *"aaaaaa")
+    append(log, *"aaaaabb")
     piece = read(log, *filters, after=2, until=4)
     assert (offsets(piece), piece.position) == ([3, 4], 4)
 
@@ -517,6 +517,13 @@ def test_what_many_topics_have_lost_is_exact() -> None:
     assert read(log, "c/#", after=6).evicted_until == 0
 
 
+def test_what_a_topic_loses_again_is_found_first() -> None:
+    log = a_log(KEEP_ALL, [("c/#", Policy(messages=1))])
+    crowded(log)
+    append(log, "c/0", "c/1", "c/2", "c/0")
+    assert read(log, "c/#").evicted_until == MERGE_LIMIT_TOPICS + 2
+
+
 def test_what_many_topics_have_lost_is_exact_behind_very_many_later_losses() -> None:
     log = a_log(KEEP_ALL, [("c/#", Policy(messages=1)), ("x/#", Policy(messages=0))])
     topics = crowded(log)
@@ -524,6 +531,29 @@ def test_what_many_topics_have_lost_is_exact_behind_very_many_later_losses() -> 
     append(log, *[f"x/{number}" for number in range(LOSERS_LIMIT + 1)])
     assert read(log, "c/#").evicted_until == 8
     assert read(log, "c/#", after=8).evicted_until == 0
+
+
+# Many filters
+
+MANY = ["c/+", *[f"nowhere/{number}/+" for number in range(20)]]
+
+
+def test_many_filters_are_read_as_few_are() -> None:
+    log = a_log()
+    append(log, "c/1", "other", "c/2", "c/1")
+    assert offsets(read(log, *MANY)) == [1, 3, 4]
+    assert read_all(log, *MANY, limit=1) == [1, 3, 4]
+    assert offsets(read(log, *[f"c/{number}" for number in range(20)])) == [1, 3, 4]
+    assert log.before_last(MANY, 2, NOW, TIME) == 2
+
+
+@pytest.mark.parametrize("later_losses", [1, LOSERS_LIMIT + 1])
+def test_what_the_topics_of_many_filters_have_lost_is_exact(later_losses: int) -> None:
+    log = a_log(Policy(messages=1), [("x/#", Policy(messages=0))])
+    append(log, "c/1", "c/2", "c/1", "c/2", "c/3")  # lost: 1 and 2
+    append(log, *[f"x/{number}" for number in range(later_losses)])
+    assert read(log, *MANY).evicted_until == 2
+    assert read(log, *MANY, after=2).evicted_until == 0
 
 
 # The last messages
@@ -572,6 +602,14 @@ def test_before_last_walks_back_when_very_many_topics_match() -> None:
 
 
 # Inside
+
+
+def test_a_topic_that_has_lost_everything_keeps_no_list() -> None:
+    """There may be a million of them."""
+    log = a_log(Policy(age_s=10.0))
+    append(log, *["a"] * 30)
+    log.sweep(NOW + 10.0, TIME + 10.0)
+    assert log.topics["a"].messages == []
 
 
 def test_nothing_is_left_of_what_was_evicted() -> None:

@@ -77,6 +77,14 @@ async def test_what_is_retained_is_bounded_in_bytes() -> None:
         await engine.append(a_message("a", b".", retained=True))
 
 
+async def test_what_is_retained_can_be_cleared() -> None:
+    engine, _, _ = await an_engine()
+    await engine.append(a_message("a", retained=True))
+    assert await engine.clear("a")
+    assert not await engine.clear("a")
+    assert await engine.retained(["a"]) == []
+
+
 async def test_the_log_is_bounded() -> None:
     engine, _, _ = await an_engine(total_limit_bytes=2 * SIZE, topics_limit=2)
     for topic in "abc":

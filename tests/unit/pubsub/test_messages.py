@@ -168,17 +168,18 @@ async def test_what_is_published_while_the_log_is_read_comes_behind_it() -> None
         await messages.__aexit__(None, None, None)
 
 
-async def test_now_is_when_the_subscription_was_asked_for() -> None:
+@pytest.mark.parametrize(("since", "gate"), [("now", "retained"), ("last:0", "before_last")])
+async def test_now_is_when_the_subscription_was_asked_for(since: str, gate: str) -> None:
     """What an engine takes its time for is not lost."""
     broker, engine = a_broker()
     async with broker:
         await publish(broker, "a")
-        engine.shut("retained")
-        messages = broker.subscribe("a")
+        engine.shut(gate)
+        messages = broker.subscribe("a", since=since)
         entering = asyncio.ensure_future(messages.__aenter__())
         await settle()
         await publish(broker, "a")
-        engine.open("retained")
+        engine.open(gate)
         await entering
         assert messages.cursor == "e1-1"
         assert await take(messages, 1) == [2]
@@ -312,6 +313,26 @@ async def test_what_was_gone_before_the_start_is_no_loss_on_resuming_either() ->
         async with broker.subscribe("#", since=messages.cursor) as messages:
             assert messages.complete
             assert await take(messages, 2) == [5, 6]
+
+
+async def test_what_came_after_the_start_and_is_gone_is_a_loss_on_resuming() -> None:
+    broker, engine = a_broker(Policy(messages=1))
+    async with broker:
+        await publish(broker, "a")
+        engine.shut("read")
+        messages = broker.subscribe("#", since="start")
+        entering = asyncio.ensure_future(messages.__aenter__())
+        await settle()
+        await publish(broker, "b", "b")
+        engine.open("read")
+        await entering
+        assert await take(messages, 1) == [1]
+        cursor = messages.cursor
+        await messages.__aexit__(None, None, None)
+        assert cursor == "e1-1"
+        async with broker.subscribe("#", since=cursor) as messages:
+            with pytest.raises(UnrecoverablePosition, match="up to 2"):
+                await anext(messages)
 
 
 # Loss

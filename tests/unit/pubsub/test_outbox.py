@@ -297,6 +297,28 @@ def test_append_replaces_as_well_while_latest_keeps_the_newest() -> None:
     assert take_all(outbox) == ["c3", "a4", "b5"]
 
 
+def test_an_older_message_never_takes_the_place_of_a_newer_one() -> None:
+    """A replay brings what is older than what waits."""
+    outbox = an_outbox(LATEST)
+    put(outbox, "a11", "b12", "c13", "a14")
+    for offset in (3, 4):
+        outbox.append(placed(offset, "b"))
+    outbox.append(placed(5, "d"))
+    assert outbox.take() == Gap(2, 11, "overflow", 3)
+    assert take_all(outbox) == ["b12", "c13", "a14", "d5"]
+    assert outbox.size == 0
+
+
+def test_of_what_a_replay_has_put_the_newest_stays() -> None:
+    outbox = an_outbox(LATEST, room_for=4)
+    put(outbox, "a11", "b12")
+    outbox.append(placed(3, "a"))
+    outbox.append(placed(4, "b"))
+    put(outbox, "c15")
+    assert outbox.take() == Gap(2, 4, "overflow", 2)
+    assert take_all(outbox) == ["a11", "b12", "c15"]
+
+
 # The lowest offset that waits
 
 

@@ -37,6 +37,15 @@ def test_what_several_filters_match_is_given_once() -> None:
     assert offsets(holding("a", "b"), "a", "#", "+") == [1, 2]
 
 
+def test_many_filters_find_what_few_do() -> None:
+    retained = holding("b", "a/x", "c", "a/y")
+    expiring(retained, 5, "a/z", 100.0)
+    many = ["a/+", *[f"nowhere/{number}/#" for number in range(20)], "c", "#"]
+    assert offsets(retained, *many, time=99.0) == [1, 2, 3, 4, 5]
+    assert offsets(retained, *many[:-1], time=100.0) == [2, 3, 4]
+    assert len(retained) == 4
+
+
 def test_a_topic_retains_its_last_message() -> None:
     """MQTT 5.0 section 3.3.1.3 [MQTT-3.3.1-5]: it replaces the one before."""
     retained = holding("a", "b", "a")
