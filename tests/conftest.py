@@ -61,7 +61,9 @@ def pytest_configure() -> None:
         suppress_health_check=[HealthCheck.too_slow],
     )
     settings.load_profile("extra")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: as our processes would be
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # started in the background: as our processes would be
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
