@@ -6,9 +6,9 @@ parts or whole. When the handler has to wait, the source is told so, which is wh
 """
 
 import asyncio
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 from extra.errors import ExtraError, LocalProtocolError
 from extra.http.errors import BodyTooLarge
@@ -20,7 +20,7 @@ SMALL_PART_BYTES: Final = 4096
 """Behind so many parts, further ones are put together up to this size."""
 
 
-class BodySource(metaclass=ABCMeta):
+class BodySource(Protocol):
     """Where a body comes from."""
 
     __slots__ = ()

@@ -23,12 +23,13 @@ import asyncio
 from asyncio import Task
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from math import inf
-from typing import Final
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError, LocalProtocolError
 from extra.http import (
     Body,
-    BodySource,
     BodyTruncated,
     Headers,
     Request,
@@ -93,7 +94,9 @@ HANDLING: Final = 3
 OVER: Final = 4
 
 
-class HTTPConnection(Flow, BodySource):
+@final
+@mypyc_attr(native_class=True)
+class HTTPConnection(Flow):
     """The protocol of one accepted connection, until a stream or a WebSocket takes it over."""
 
     __slots__ = (
@@ -160,7 +163,7 @@ class HTTPConnection(Flow, BodySource):
         elif not self._scheduled:
             self._advance()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool | None:
         """Note that the peer has ended its side, and say whether there is still something to answer."""
         self._eof = True
         if self._state != HANDLING:

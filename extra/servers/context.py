@@ -1,12 +1,14 @@
 """What the connections of one server have in common."""
 
 import logging
-from abc import ABCMeta, abstractmethod
+from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, Event, TaskGroup
 from collections.abc import Callable
 from contextvars import copy_context
 from email.utils import formatdate
-from typing import TypeAlias
+from typing import Final, TypeAlias, final
+
+from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError, LocalProtocolError
 from extra.http import ErrorResponse, Handler, Request, Response
@@ -15,13 +17,14 @@ from extra.servers.limits import ServerLimits
 
 __all__ = ["AccessLog", "Connection", "ServerContext"]
 
-logger = logging.getLogger("extra.servers")
+logger: Final = logging.getLogger("extra.servers")
 
 AccessLog: TypeAlias = Callable[[Request, int, int, float], None]
 """Called for each answer: with the request, the status, the bytes of the body, and the seconds it took."""
 
 
-class Connection(metaclass=ABCMeta):
+@mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
+class Connection(ABC):
     """A connection as its server sees it."""
 
     __slots__ = ()
@@ -39,6 +42,8 @@ class Connection(metaclass=ABCMeta):
         """End now, and drop what has not been sent."""
 
 
+@final
+@mypyc_attr(native_class=True)
 class ServerContext:
     """Settings, collaborators and the table of connections, of one server."""
 

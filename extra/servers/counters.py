@@ -1,10 +1,15 @@
 """What a server counts, for whoever makes metrics of it."""
 
 from collections import defaultdict
+from typing import final
+
+from mypy_extensions import mypyc_attr
 
 __all__ = ["Counters"]
 
 
+@final
+@mypyc_attr(native_class=True)
 class Counters:
     """Plain numbers, changed by the connections of one server. Those named `..._now` go up and down."""
 

@@ -14,14 +14,19 @@ import asyncio
 from asyncio import Future, Transport
 from typing import Final, cast
 
-from extra.http import Wire
+from mypy_extensions import mypyc_attr
+
 from extra.servers.context import Connection, ServerContext
 
 __all__ = ["Flow"]
 
 
-class Flow(asyncio.Protocol, Wire, Connection):
-    """One transport under a connection. Subclasses receive, and say what `begin` and `resumed` do."""
+@mypyc_attr(native_class=True)
+class Flow(Connection):
+    """One transport under a connection: the protocol of it, in asyncio's sense, and a `Wire`.
+
+    Subclasses receive, and say what `begin` and `resumed` do.
+    """
 
     __slots__ = (
         "_context",
@@ -50,6 +55,13 @@ class Flow(asyncio.Protocol, Wire, Connection):
         stream = cast(Transport, transport)  # what a server of streams gives its protocols
         stream.set_write_buffer_limits(high=self._context.limits.write_high_water_bytes)
         self._attach(stream, writable=True)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer has sent."""
+
+    def eof_received(self) -> bool | None:
+        """Take note that the peer sends no more. The transport closes itself unless this returns True."""
+        return None
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -133,7 +145,7 @@ class Flow(asyncio.Protocol, Wire, Connection):
         writable = self.writable
         Flow.resume_reading(self)
         Flow.connection_lost(self, None)
-        transport.set_protocol(successor)
+        transport.set_protocol(cast(asyncio.BaseProtocol, successor))  # compiled classes have one base
         successor._attach(transport, writable=writable)
         successor.begin()
 

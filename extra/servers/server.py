@@ -19,7 +19,7 @@ from asyncio import TaskGroup
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, cast
 
 from extra.http import ErrorResponse, Handler, problem_response
 from extra.servers.connection import HTTPConnection
@@ -127,8 +127,8 @@ class Server:
         context = self.context
         loop = context.loop
 
-        def make_connection() -> HTTPConnection:
-            return HTTPConnection(context)
+        def make_connection() -> asyncio.BaseProtocol:
+            return cast(asyncio.BaseProtocol, HTTPConnection(context))  # compiled classes have one base
 
         if uds is not None:
             listener = await loop.create_unix_server(make_connection, uds, backlog=backlog)

@@ -15,9 +15,11 @@ then: write_timeout_s is what finds out whether it is there.
 
 import logging
 from math import inf
-from typing import Final
+from typing import Final, final
 
-from extra.http import WebSocket, WebSocketTaker
+from mypy_extensions import mypyc_attr
+
+from extra.http import WebSocketTaker
 from extra.protocols.websocket import (
     BINARY,
     TEXT,
@@ -33,15 +35,17 @@ from extra.servers.linger import LingeringConnection
 
 __all__ = ["ClosingWebSocket", "WebSocketConnection"]
 
-logger = logging.getLogger("extra.servers")
+logger: Final = logging.getLogger("extra.servers")
 
 ABNORMAL_CLOSURE: Final = 1006
 INTERNAL_ERROR: Final = 1011
 PING_TIMEOUT: Final = 4408
 
 
-class WebSocketConnection(Flow, WebSocket):
-    """Takes the transport over from an `HTTPConnection` that has accepted the handshake."""
+@final
+@mypyc_attr(native_class=True)
+class WebSocketConnection(Flow):
+    """A `WebSocket`: takes the transport over from an `HTTPConnection` that has accepted the handshake."""
 
     __slots__ = (
         "_codec",
@@ -93,8 +97,9 @@ class WebSocketConnection(Flow, WebSocket):
         self._codec.receive_data(data)
         self._take()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:
         self.abort()
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -219,6 +224,8 @@ class WebSocketConnection(Flow, WebSocket):
             self._taker.closed(code, reason)
 
 
+@final
+@mypyc_attr(native_class=True)
 class ClosingWebSocket(Flow):
     """Waits for the close frame of a peer that has been sent one: close_timeout_s, then it is aborted."""
 
