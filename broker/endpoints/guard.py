@@ -26,7 +26,7 @@ class Guard:
     """A middleware that refuses strangers and answers CORS preflights."""
 
     def __init__(self, settings: Settings) -> None:
-        self.origins = frozenset(origin.lower() for origin in settings.server.allow_origins)
+        self.origins = frozenset([origin.lower() for origin in settings.server.allow_origins])
         self.names = frozenset(
             {
                 "localhost",

@@ -28,7 +28,7 @@ def filters_of(request: Request) -> list[str]:
     texts = [request.params["topic"]] if "topic" in request.params else request.query_values("topic")
     if not texts:
         raise InvalidCommand("parameter 'topic' is missing: give a topic filter, or several")
-    return list(dict.fromkeys(filter_from_url(text) for text in texts))
+    return list(dict.fromkeys([filter_from_url(text) for text in texts]))
 
 
 def since_of(request: Request, default: str) -> Since:

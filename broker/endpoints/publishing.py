@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from broker.endpoints.hub import Hub, Pace
+from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import flag_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
 from extra.errors import ExtraError
@@ -71,7 +71,6 @@ class Publisher:
         )
         answers: list[JSONValue] = []
         status = 201
-        pace = Pace()
         for item in decode(body, limits.batch_limit_messages):
             try:
                 if isinstance(item, Rejected):
@@ -80,7 +79,6 @@ class Publisher:
                     continue
                 message = message_of(item, self.broker)
                 answers.append(_told(await self.broker.publish_message(message, item.key)))
-                await pace.spend(message.size)
             except ExtraError as error:
                 answers.append(_refusal(error.code, str(error)))
                 status = 207

@@ -144,7 +144,7 @@ class Reader:
         envelopes = [message.frame(forms.envelope) for message in page.messages]
         if media_type == NDJSON:
             headers += [("Extra-Complete", "true"), ("Extra-More", "true" if page.more else "false")]
-            lines = b"".join(envelope + b"\n" for envelope in envelopes)
+            lines = b"".join([envelope + b"\n" for envelope in envelopes])
             return Response(200, lines, content_type=NDJSON, headers=headers)
         body = page_json(envelopes, page.cursor, page.complete, page.more)
         return Response(200, body, content_type=JSON, headers=headers)

@@ -1,12 +1,14 @@
 """Server-Sent Events: a session whose outbox is written as the body of a response that goes on."""
 
-from typing import Final
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
 
 from broker.endpoints.feed import Feed
 from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
 from extra.errors import ChannelClosed, InvalidCommand
-from extra.http import Request, Response, Stream, StreamingResponse, StreamTaker
+from extra.http import Request, Response, Stream, StreamingResponse
 from extra.protocols.encoding import encode_json
 from extra.protocols.pushes import Goodbye
 from extra.protocols.sse import comment, event
@@ -51,8 +53,10 @@ class EventStreams:
         return StreamingResponse(feed, content_type=CONTENT_TYPE, headers=HEADERS)
 
 
-class EventFeed(Feed, StreamTaker):
-    """One event stream."""
+@final
+@mypyc_attr(native_class=True)
+class EventFeed(Feed):
+    """One event stream: a `StreamTaker`."""
 
     def __init__(self, hub: Hub, form: WireForm, overflow: str) -> None:
         super().__init__(hub.broker, hub.flusher, form, overflow)

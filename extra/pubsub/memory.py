@@ -57,6 +57,9 @@ class MemoryEngine(Engine):
         return self.log.head
 
     async def append(self, message: Message) -> int:
+        return self.append_at_once(message)
+
+    def append_at_once(self, message: Message) -> int:
         assert self.delivery is not None, "the engine has been started"
         if message.retained:
             self.kept.check_room(message)

@@ -29,6 +29,7 @@ from extra.pubsub import (
     parse_overflow,
     parse_since,
 )
+from extra.pubsub.broker import STRETCH_BYTES
 from extra.pubsub.outbox import DISCONNECT, DROP_OLDEST, LATEST
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import SlowEngine
@@ -201,6 +202,45 @@ async def test_what_is_no_topic_for_all_is_refused(house: House, topic: str) -> 
     with pytest.raises(InvalidTopic):
         await house.broker.clear(topic)
     assert house.broker.figures()["published"] == 0
+
+
+async def test_publishing_at_once_is_publishing() -> None:
+    async with Broker() as broker:
+        async with broker.subscribe("a") as messages:
+            assert broker.publish_at_once(a_message("a", b"x")) == 1
+            assert broker.publish_at_once(a_message("b")) == 0
+            assert (await anext(messages)).payload == b"x"
+        figures = broker.figures()
+        assert (figures["published"], figures["published_bytes"], figures["log_messages"]) == (2, 1, 2)
+        with pytest.raises(InvalidTopic):
+            broker.publish_at_once(a_message("$own"))
+        with pytest.raises(LimitExceeded):
+            broker.publish_at_once(a_message("a", b"x" * (broker.limits.max_payload_bytes + 1)))
+
+
+async def test_what_has_to_wait_is_not_published_at_once() -> None:
+    """For the event loop to turn, or for an engine that does input and output."""
+    async with Broker(MemoryEngine()) as broker:
+        while broker.publish_at_once(a_message("a", b"x" * 1024)) == 0:
+            pass
+        head = broker.engine.head()
+        assert STRETCH_BYTES <= broker.stretch_bytes < STRETCH_BYTES + 2048
+        assert broker.publish_at_once(a_message("a")) == -1
+        assert broker.engine.head() == head
+        assert (await broker.publish("a", 1)).offset == head + 1
+        assert broker.publish_at_once(a_message("a")) == 0
+    async with Broker(GatedEngine(MemoryEngine())) as broker:
+        assert broker.publish_at_once(a_message("a")) == -1
+        assert broker.figures()["published"] == 0
+
+
+async def test_a_broker_that_closes_while_a_publisher_pauses_says_so() -> None:
+    async with Broker() as broker:
+        broker.stretch_bytes = STRETCH_BYTES
+        publishing = asyncio.ensure_future(broker.publish("a", 1))
+        await asyncio.sleep(0)
+    with pytest.raises(BrokerClosed):
+        await publishing
 
 
 async def test_limits_on_what_is_published_name_their_setting() -> None:
