@@ -15,7 +15,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from types import TracebackType
 from typing import Final, final
 
@@ -24,6 +23,7 @@ from mypy_extensions import mypyc_attr
 from extra.errors import (
     BrokerClosed,
     ChannelClosed,
+    ExtraError,
     InvalidCommand,
     InvalidCursor,
     InvalidTopic,
@@ -31,6 +31,7 @@ from extra.errors import (
 )
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.engine import Delivery, Engine
+from extra.pubsub.idempotency import Remembered, Run, digest
 from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
@@ -45,7 +46,6 @@ PAGE_LIMIT: Final = 1000
 """So many messages are read from the log at once while a session catches up."""
 RETAINED_LIMIT: Final = 10_000
 """So many retained messages fit into one page of history."""
-KEY_LIMIT_BYTES: Final = 255
 STRETCH_BYTES: Final = 64 * 1024
 """So much is published before the event loop turns and outboxes are written: a fraction of an outbox.
 
@@ -120,6 +120,7 @@ class Broker(Delivery):
         self.underway: dict[bytes, asyncio.Event] = {}
         self.delivered = 0
         self.stretch_bytes = 0
+        self.turning: asyncio.Event | None = None
         self.is_open = False
         self.session_number = 0
         self.published_total = 0
@@ -136,6 +137,9 @@ class Broker(Delivery):
         """Start the engine. `async with` does it."""
         await self.engine.start(self)
         self.delivered = self.engine.head()
+        epoch = self.engine.epoch()
+        for name, offset, made_at in self.engine.remembered():
+            self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
         self.is_open = True
 
     async def close(self) -> None:
@@ -217,9 +221,50 @@ class Broker(Delivery):
     async def publish_message(self, message: Message, key: str | None = None) -> Receipt:
         """Publish a message that `compose` or an endpoint has made. Raises as `publish` does."""
         self._check_message(message)
+        if self.stretch_bytes >= STRETCH_BYTES:
+            await self._turn()
         if key is not None:
             return await self._append_once(message, key)
-        return await self._append(message)
+        subscribers = self.engine.append_at_once(message)
+        if subscribers < 0:
+            subscribers = await self.engine.append(message)
+        return self._published(message, subscribers)
+
+    async def publish_messages(
+        self, messages: list[Message], keys: list[str | None]
+    ) -> list[Receipt | ExtraError]:
+        """Publish several messages in this order, each with its key or None.
+
+        Returns for each its receipt, or what `publish` would raise: that one fails keeps no other out. An
+        engine that writes in batches takes them as one, so that this waits once and not for each.
+        """
+        answers: list[Receipt | ExtraError | None] = [None] * len(messages)
+        run = Run()
+        try:
+            for index, message in enumerate(messages):
+                key = keys[index]
+                try:
+                    self._check_message(message)
+                    name = b"" if key is None else digest(message.topic, key)
+                    if name in self.underway:  # maybe by a message before this one
+                        await self._append_run(run, answers)
+                        await self._decided(name)
+                except ExtraError as error:
+                    answers[index] = error
+                    continue
+                if name:
+                    remembered = self._recall(name)
+                    if remembered is not None:
+                        answers[index] = remembered.receipt(message.topic)
+                        continue
+                    self.underway[name] = asyncio.Event()
+                run.add(index, message, name)
+                if run.size >= STRETCH_BYTES:
+                    await self._append_run(run, answers)
+            await self._append_run(run, answers)
+        finally:
+            self._release(run)
+        return [answer for answer in answers if answer is not None]
 
     def publish_at_once(self, message: Message) -> int:
         """Do what `publish_message` does, if that needs no waiting: return how many subscribers it reached.
@@ -674,6 +719,7 @@ class Broker(Delivery):
             raise InvalidTopic(f"topic {topic[:80]!r}: topics that start with '$' are the broker's own")
 
     def _check_message(self, message: Message) -> None:
+        """Raise what keeps a message from being published here, if anything does."""
         self._check_topic(message.topic)
         size = len(message.payload)
         if size > self.limits.max_payload_bytes:
@@ -682,15 +728,26 @@ class Broker(Delivery):
                 " (broker.max_payload_bytes)"
             )
 
-    async def _append(self, message: Message) -> Receipt:
-        if self.stretch_bytes >= STRETCH_BYTES:
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)  # one turn writes what was woken in the turn before
-            self.stretch_bytes = 0
-            self._check_is_open()
-        subscribers = self.engine.append_at_once(message)
-        if subscribers < 0:
-            subscribers = await self.engine.append(message)
+    async def _turn(self) -> None:
+        """Wait while the event loop turns, as enough was published since it did.
+
+        One waiter turns it for all. Each may then publish something, so that none is left behind for ever.
+        """
+        if self.turning is not None:
+            await self.turning.wait()
+        else:
+            self.turning = asyncio.Event()
+            try:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # one turn writes what was woken in the turn before
+            finally:
+                self.stretch_bytes = 0
+                self.turning.set()
+                self.turning = None
+        self._check_is_open()
+
+    def _published(self, message: Message, subscribers: int) -> Receipt:
+        """Count a message that has its place in the log, and return its receipt."""
         self._count(message)
         return Receipt(message.topic, message.offset, message.cursor, subscribers)
 
@@ -702,25 +759,66 @@ class Broker(Delivery):
     async def _append_once(self, message: Message, key: str) -> Receipt:
         """Append a message unless one with this topic and key was within the window.
 
-        Who comes while it is being appended waits for what becomes of it.
+        Who comes while it is being appended waits for what becomes of it. Who is cancelled meanwhile leaves
+        the key with the message, if that has its place: engines see to it that this is decided by then.
         """
-        name = _digest(message.topic, key)
+        name = digest(message.topic, key)
+        await self._decided(name)
+        remembered = self._recall(name)
+        if remembered is not None:
+            return remembered.receipt(message.topic)
+        self.underway[name] = asyncio.Event()
+        subscribers = 0
+        try:
+            subscribers = await self.engine.append_keyed(message, name)
+            return self._published(message, subscribers)
+        finally:
+            self._settle(message, name, subscribers)
+
+    async def _append_run(self, run: Run, answers: list[Receipt | ExtraError | None]) -> None:
+        """Append what a run holds, put what came of it where it belongs, and leave the run empty."""
+        if not run.messages:
+            return
+        if self.stretch_bytes >= STRETCH_BYTES:
+            await self._turn()
+        outcomes = await self.engine.append_many(run.messages, run.names)
+        for number, outcome in enumerate(outcomes):
+            message = run.messages[number]
+            if isinstance(outcome, ExtraError):
+                answers[run.indices[number]] = outcome
+            else:
+                answers[run.indices[number]] = self._published(message, outcome)
+                run.subscribers[number] = outcome
+        self._release(run)
+
+    def _release(self, run: Run) -> None:
+        """Empty a run, and with it the keys that were under way."""
+        for number, name in enumerate(run.names):
+            if name:
+                self._settle(run.messages[number], name, run.subscribers[number])
+        run.clear()
+
+    def _settle(self, message: Message, name: bytes, subscribers: int) -> None:
+        """Remember what became of a message with a key, and let go on who waits for that."""
+        if message.offset != 0:
+            self._remember(name, Remembered(self.clock.now(), message.offset, message.cursor, subscribers))
+        self.underway.pop(name).set()
+
+    async def _decided(self, name: bytes) -> None:
+        """Wait while a message with this key is under way."""
         while name in self.underway:
             await self.underway[name].wait()
             self._check_is_open()
+
+    def _recall(self, name: bytes) -> Remembered | None:
+        """Return what is remembered of a key that still counts."""
         remembered = self.receipts.get(name)
         if remembered is not None and remembered.made_at > self._horizon():
-            return Receipt(message.topic, remembered.offset, remembered.cursor, remembered.subscribers)
-        self.underway[name] = asyncio.Event()
-        try:
-            receipt = await self._append(message)
-            self._remember(name, receipt)
-        finally:
-            self.underway.pop(name).set()
-        return receipt
+            return remembered
+        return None
 
-    def _remember(self, name: bytes, receipt: Receipt) -> None:
-        self.receipts[name] = Remembered(self.clock.now(), receipt)
+    def _remember(self, name: bytes, remembered: Remembered) -> None:
+        self.receipts[name] = remembered
         self.receipts.move_to_end(name)
         while len(self.receipts) > self.limits.idempotency_limit_keys:
             self.receipts.popitem(last=False)
@@ -728,28 +826,6 @@ class Broker(Delivery):
     def _horizon(self) -> float:
         """Return the time before which idempotency keys are forgotten."""
         return self.clock.now() - self.limits.idempotency_window_s
-
-
-@final
-@mypyc_attr(native_class=True)
-class Remembered:
-    """A receipt without its topic, and when it was made."""
-
-    __slots__ = ("cursor", "made_at", "offset", "subscribers")
-
-    def __init__(self, made_at: float, receipt: Receipt) -> None:
-        self.made_at = made_at
-        self.offset = receipt.offset
-        self.cursor = receipt.cursor
-        self.subscribers = receipt.subscribers
-
-
-def _digest(topic: str, key: str) -> bytes:
-    """Return what stands for a topic and a key: of the same length, however long they are."""
-    encoded = key.encode(errors="surrogatepass")
-    if not 0 < len(encoded) <= KEY_LIMIT_BYTES:
-        raise LimitExceeded(f"an idempotency key has 1 to {KEY_LIMIT_BYTES} bytes")
-    return blake2b(topic.encode() + b"\0" + encoded, digest_size=16).digest()
 
 
 def _up_to(offset: int, messages: list[Message]) -> list[Message]:

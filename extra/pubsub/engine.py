@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 
 from mypy_extensions import mypyc_attr
 
+from extra.errors import ExtraError
 from extra.pubsub.log import Slice
 from extra.pubsub.message import Message
 
@@ -31,6 +32,8 @@ class Engine(ABC):
     """Keeps the log and the retained messages.
 
     Every method may raise EngineUnavailable; then nothing has been changed, or, of `append`, it is not known.
+    Who is cancelled while appending leaves when it is decided whether the message has its place, not before:
+    its `offset` tells.
     """
 
     @abstractmethod
@@ -65,6 +68,38 @@ class Engine(ABC):
         An engine that always waits has nothing to say here. Raises as `append` does.
         """
         return -1
+
+    async def append_keyed(self, message: Message, key: bytes) -> int:
+        """Append a message that was published with an idempotency key; `key` is a digest of it.
+
+        An engine that outlives the process keeps the two in one piece, for `remembered`. Raises as `append`.
+        """
+        return await self.append(message)
+
+    async def append_many(self, messages: list[Message], keys: list[bytes]) -> list[int | ExtraError]:
+        """Append several messages in this order, each with its key; an empty one is none.
+
+        Returns for each what `append` returns or raises: that one fails keeps no other out. An engine that
+        writes in batches waits for the last of them, not for each.
+        """
+        answers: list[int | ExtraError] = []
+        for message, key in zip(messages, keys, strict=True):
+            try:
+                answers.append(await (self.append_keyed(message, key) if key else self.append(message)))
+            except ExtraError as error:
+                answers.append(error)
+        return answers
+
+    def remembered(self) -> list[tuple[bytes, int, float]]:
+        """Return the keys from before the start: digest, offset, and when, as a monotonic time; oldest first.
+
+        Only those that still count. An engine that is gone with the process has none.
+        """
+        return []
+
+    def trouble(self) -> str:
+        """Return what keeps the log from being written just now, for people; empty when nothing does."""
+        return ""
 
     @abstractmethod
     async def read(

@@ -30,6 +30,7 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
+from extra.pubsub.journal import Journal
 from extra.pubsub.message import Message
 from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
 from extra.topics import FilterUnion, TopicIndex, has_wildcard
@@ -142,7 +143,8 @@ class Log:
 
     Every call that depends on the moment takes it: `now` in monotonic seconds, by which messages age, and
     `time` in Unix seconds, by which they expire. `head` is the offset of the newest message, `size` counts
-    bytes. `losers` has the topics that have lost something, in the order of their last loss.
+    bytes. `losers` has the topics that have lost something, in the order of their last loss. What goes is
+    noted in `journal`, where there is one.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class Log:
         self.index = TopicIndex()
         self.blocks: OrderedDict[int, dict[int, Message]] = OrderedDict()
         self.unswept: list[str] = []
+        self.journal: Journal | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -180,31 +183,41 @@ class Log:
         Cost: constant, plus what is evicted.
         """
         self.head += 1
-        offset = self.head
-        message.place(self.epoch, offset, now, time)
-        topic_log = self.topics.get(message.topic)
-        if topic_log is None:
-            topic_log = TopicLog(message.topic, self.policies.policy(message.topic))
-            self.topics[message.topic] = topic_log
-            self.weight += topic_log.weight
-            self.index.add(message.topic)
-        elif len(topic_log) == 0:
-            del self.empty[message.topic]
-        topic_log.append(message)
-        number = offset // BLOCK
-        block = self.blocks.get(number)
-        if block is None:
-            block = {}
-            self.blocks[number] = block
-        block[offset] = message
-        self.length += 1
-        self.size += message.size
-        self._trim(topic_log, now, time)
-        while self.size > self.total_limit_bytes:
-            self._evict(self._oldest_topic(), time)
+        message.place(self.epoch, self.head, now, time)
+        self._put(message, now, time)
+        return self.head
+
+    def restore_topic(self, topic: str, evicted_until: int, time: float) -> None:
+        """Know a topic of a former life of the process, and what it had lost.
+
+        To be called by rising `evicted_until`, before any message is restored.
+        """
+        topic_log = self._know(topic)
+        self.empty[topic] = None
+        if evicted_until > 0:
+            topic_log.evicted_until = evicted_until
+            topic_log.any_evicted_until = evicted_until
+            self.evicted_until = evicted_until
+            self.losers[topic] = topic_log
         while self.weight > self.topics_limit:
             self._forget(time)
-        return offset
+
+    def restore(
+        self, message: Message, offset: int, appended_at: float, sent_at: float, now: float, time: float
+    ) -> None:
+        """Put back a message of a former life of the process, and evict what is then too much.
+
+        To be called by rising `offset` and `appended_at`: `now` and `time` of when it was appended.
+        """
+        self.head = offset
+        message.place(self.epoch, offset, appended_at, sent_at)
+        self._put(message, now, time)
+
+    def restore_head(self, head: int, forgotten_until: int) -> None:
+        """Go on after `head`, with what is up to `forgotten_until` lost to every filter. Called last."""
+        self.head = max(self.head, head)
+        self.forgotten_until = max(self.forgotten_until, forgotten_until)
+        self.evicted_until = max(self.evicted_until, forgotten_until)
 
     def read(
         self,
@@ -284,6 +297,36 @@ class Log:
             topic_log = self.topics.get(self.unswept.pop())
             if topic_log is not None:
                 self._trim(topic_log, now, time)
+
+    def _put(self, message: Message, now: float, time: float) -> None:
+        """Take in a message that has the highest offset, and evict what is then too much."""
+        topic_log = self.topics.get(message.topic)
+        if topic_log is None:
+            topic_log = self._know(message.topic)
+        elif len(topic_log) == 0:
+            del self.empty[message.topic]
+        topic_log.append(message)
+        offset = message.offset
+        number = offset // BLOCK
+        block = self.blocks.get(number)
+        if block is None:
+            block = {}
+            self.blocks[number] = block
+        block[offset] = message
+        self.length += 1
+        self.size += message.size
+        self._trim(topic_log, now, time)
+        while self.size > self.total_limit_bytes:
+            self._evict(self._oldest_topic(), time)
+        while self.weight > self.topics_limit:
+            self._forget(time)
+
+    def _know(self, topic: str) -> TopicLog:
+        topic_log = TopicLog(topic, self.policies.policy(topic))
+        self.topics[topic] = topic_log
+        self.weight += topic_log.weight
+        self.index.add(topic)
+        return topic_log
 
     def _matching(self, union: FilterUnion) -> list[TopicLog] | None:
         """Return the logs of the topics that match, each once, or None when they are too many to merge.
@@ -383,7 +426,11 @@ class Log:
     def _evict(self, topic_log: TopicLog, time: float) -> None:
         """Evict the oldest message of a topic. One that has expired is no loss, and does not count as one."""
         message = topic_log.evict()
+        if self.journal is not None:
+            self.journal.evicted.append(message.offset)
         if not message.is_expired(time):
+            if self.journal is not None:
+                self.journal.losses[topic_log.topic] = message.offset
             self.evicted_until = max(self.evicted_until, message.offset)
             topic_log.evicted_until = message.offset
             topic_log.any_evicted_until = self.evicted_until
@@ -416,6 +463,9 @@ class Log:
         self.weight -= topic_log.weight
         self.losers.pop(name, None)
         self.index.discard(name)
+        if self.journal is not None:
+            self.journal.losses.pop(name, None)
+            self.journal.forgotten[name] = None
         self.forgotten_until = max(self.forgotten_until, topic_log.evicted_until)
 
 

@@ -9,6 +9,7 @@ from typing import final
 from mypy_extensions import mypyc_attr
 
 from extra.errors import LimitExceeded
+from extra.pubsub.journal import Journal
 from extra.pubsub.message import Message
 from extra.topics import FilterUnion, TopicIndex
 
@@ -18,7 +19,10 @@ __all__ = ["RetainedMessages"]
 @final
 @mypyc_attr(native_class=True)
 class RetainedMessages:
-    """The retained messages by topic, bounded in number and in bytes. `size` is the sum of their sizes."""
+    """The retained messages by topic, bounded in number and in bytes. `size` is the sum of their sizes.
+
+    What is let go of is noted in `journal`, where there is one.
+    """
 
     def __init__(self, *, limit_messages: int = 100_000, limit_bytes: int = 64 * 1024 * 1024) -> None:
         self.limit_messages = limit_messages
@@ -27,6 +31,7 @@ class RetainedMessages:
         self.messages: dict[str, Message] = {}
         self.index = TopicIndex()
         self.unswept: list[str] = []
+        self.journal: Journal | None = None
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -59,6 +64,8 @@ class RetainedMessages:
             return False
         self.index.discard(topic)
         self.size -= message.size
+        if self.journal is not None:
+            self.journal.unretained.append(message.offset)
         return True
 
     def matching(self, filters: list[str], time: float) -> list[Message]:

@@ -98,6 +98,7 @@ class GatedEngine(Engine):
         self.inner = inner
         self.gates: dict[str, asyncio.Event] = {}
         self.is_broken = False
+        self.kept_keys: list[tuple[bytes, int, float]] = []
 
     def shut(self, name: str) -> None:
         self.gates[name] = asyncio.Event()
@@ -128,6 +129,9 @@ class GatedEngine(Engine):
         subscribers = await self.inner.append(message)
         await self.pass_gate("append done")
         return subscribers
+
+    def remembered(self) -> list[tuple[bytes, int, float]]:
+        return self.kept_keys
 
     async def read(
         self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62

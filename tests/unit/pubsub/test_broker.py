@@ -24,12 +24,14 @@ from extra.pubsub import (
     Page,
     Policy,
     PolicyTable,
+    Receipt,
     Replay,
     Session,
     parse_overflow,
     parse_since,
 )
 from extra.pubsub.broker import STRETCH_BYTES
+from extra.pubsub.idempotency import digest
 from extra.pubsub.outbox import DISCONNECT, DROP_OLDEST, LATEST
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import SlowEngine
@@ -382,6 +384,31 @@ async def test_a_publishing_that_is_cancelled_lets_the_next_one_try(house: House
     assert house.broker.underway == {}
 
 
+async def test_a_publishing_that_is_cancelled_when_the_message_has_its_place_is_remembered(
+    house: House,
+) -> None:
+    house.engine.shut("append done")
+    publishing = asyncio.ensure_future(house.broker.publish("a", 1, key="k"))
+    await settle()
+    publishing.cancel()
+    await settle()
+    house.engine.open("append done")
+    assert (await house.broker.publish("a", 2, key="k")).offset == 1
+    assert await house.history("a") == [1]
+
+
+async def test_keys_from_before_the_start_still_count() -> None:
+    """The engine has kept them with their messages."""
+    house = House()
+    house.engine.kept_keys = [(digest("a", "k"), 7, house.clock.now() - 119.0)]
+    async with house:
+        await house.publish("b")
+        receipt = await house.broker.publish("a", 1, key="k")
+        assert (receipt.offset, receipt.cursor, receipt.subscribers) == (7, "e1-7", 0)
+        house.clock.advance(1.0)
+        assert (await house.broker.publish("a", 1, key="k")).offset == 2
+
+
 async def test_a_publishing_that_fails_is_not_remembered(house: House) -> None:
     house.engine.is_broken = True
     with pytest.raises(EngineUnavailable):
@@ -389,6 +416,74 @@ async def test_a_publishing_that_fails_is_not_remembered(house: House) -> None:
     house.engine.is_broken = False
     assert (await house.broker.publish("a", 2, key="k")).offset == 1
     assert house.broker.underway == {}
+
+
+# Publishing many
+
+
+async def publish_many(house: House, *given: tuple[str, str | None]) -> list[int | str]:
+    """Publish on these topics with these keys; return each offset, or the code of the error."""
+    messages = [a_message(topic) for topic, _ in given]
+    answers = await house.broker.publish_messages(messages, [key for _, key in given])
+    return [answer.offset if isinstance(answer, Receipt) else answer.code for answer in answers]
+
+
+async def test_many_are_published_in_their_order(house: House) -> None:
+    session, _ = house.open_session()
+    await house.add(session, "b")
+    messages = [a_message(topic, b"..") for topic in "aba"]
+    receipts = await house.broker.publish_messages(messages, [None, None, "k"])
+    assert receipts == [Receipt("a", 1, "e1-1", 0), Receipt("b", 2, "e1-2", 1), Receipt("a", 3, "e1-3", 0)]
+    figures = house.broker.figures()
+    assert (figures["published"], figures["published_bytes"]) == (3, 6)
+    assert await house.broker.publish_messages([], []) == []
+
+
+async def test_one_that_is_refused_keeps_no_other_of_many_out(house: House) -> None:
+    given = [("a", None), ("a/+", None), ("$SYS", None), ("b", ""), ("c", "k" * 256), ("d", None)]
+    refusals = ["invalid_topic", "invalid_topic", "limit_exceeded", "limit_exceeded"]
+    assert await publish_many(house, *given) == [1, *refusals, 2]
+
+
+async def test_a_key_counts_among_many(house: House) -> None:
+    given = [("a", "k"), ("a", None), ("a", "k"), ("b", "k"), ("a", "l")]
+    assert await publish_many(house, *given) == [1, 2, 1, 3, 4]
+    assert await publish_many(house, *given) == [1, 5, 1, 3, 4]
+    assert house.broker.underway == {}
+
+
+async def test_many_wait_for_a_key_that_is_under_way(house: House) -> None:
+    house.engine.shut("append")
+    publishing = asyncio.ensure_future(house.broker.publish("a", 1, key="k"))
+    await settle()
+    many = asyncio.ensure_future(publish_many(house, ("b", None), ("a", "k"), ("b", None)))
+    await settle()
+    house.engine.open("append")
+    assert (await publishing).offset == 1
+    assert await many == [2, 1, 3]
+
+
+async def test_many_that_are_cancelled_leave_no_key_under_way(house: House) -> None:
+    house.engine.shut("append")
+    publishing = asyncio.ensure_future(publish_many(house, ("a", "k"), ("b", "l")))
+    await settle()
+    publishing.cancel()
+    await settle()
+    house.engine.open("append")
+    assert publishing.cancelled()
+    assert house.broker.underway == {}
+    assert await publish_many(house, ("b", "l")) == [1]
+
+
+async def test_many_that_fail_are_told_so(house: House) -> None:
+    house.engine.is_broken = True
+    assert await publish_many(house, ("a", None), ("a", "k")) == ["engine_unavailable"] * 2
+    house.engine.is_broken = False
+    assert await publish_many(house, ("a", "k")) == [1]
+
+
+async def test_many_are_refused_by_a_broker_that_is_closed() -> None:
+    assert await publish_many(House(), ("a", None)) == ["broker_closed"]
 
 
 async def test_closing_ends_the_wait_for_a_key() -> None:

@@ -3,6 +3,7 @@ from collections.abc import Iterable
 import pytest
 
 from extra.pubsub import Log, Message, Policy, PolicyTable, Slice
+from extra.pubsub.journal import Journal
 from extra.pubsub.log import BLOCK, LOSERS_LIMIT, MERGE_LIMIT_TOPICS, NAME_UNIT_CHARACTERS, SCAN_LIMIT
 from tests.unit.pubsub.material import a_message
 
@@ -619,3 +620,87 @@ def test_nothing_is_left_of_what_was_evicted() -> None:
     assert sum(len(block) for block in log.blocks.values()) == 6
     assert len(log.blocks) == 1
     assert sum(len(topic_log.messages) for topic_log in log.topics.values()) < 100
+
+
+# What an engine keeps elsewhere
+
+
+def test_what_goes_is_noted_where_somebody_wants_to_know() -> None:
+    log = a_log(Policy(messages=2), topics_limit=2)
+    log.journal = Journal()
+    append(log, *"aaaa")
+    assert (log.journal.evicted, log.journal.losses) == ([1, 2], {"a": 2})
+    append(log, "b", ttl=5.0)
+    append(log, "b", "b", after_s=5.0)
+    assert log.journal.evicted == [1, 2, 5]
+    assert log.journal.losses == {"a": 2}, "what has expired is no loss"
+    append(log, "c")
+    assert log.journal.forgotten == {"a": None}
+    assert log.journal.losses == {}
+    assert log.journal.evicted == [1, 2, 5, 3, 4]
+
+
+def restored(
+    log: Log,
+    policy: Policy = KEEP_ALL,
+    *,
+    after_s: float = 0.0,
+    total_limit_bytes: int = 1 << 40,
+    topics_limit: int = 1_000_000,
+) -> Log:
+    """Return a log that is made of what another one holds, as an engine does it on starting again."""
+    again = a_log(policy, total_limit_bytes=total_limit_bytes, topics_limit=topics_limit)
+    for topic_log in sorted(log.topics.values(), key=lambda each: each.evicted_until):
+        again.restore_topic(topic_log.topic, topic_log.evicted_until, TIME + after_s)
+    for block in log.blocks.values():
+        for message in block.values():
+            copy = a_message(message.topic, expires_at=message.expires_at)
+            again.restore(
+                copy, message.offset, message.appended_at, message.time, NOW + after_s, TIME + after_s
+            )
+    again.restore_head(log.head, log.forgotten_until)
+    return again
+
+
+def test_a_restored_log_answers_as_it_did_before() -> None:
+    log = a_log(Policy(messages=2))
+    append(log, *"abacabadabacaba")
+    again = restored(log, Policy(messages=2))
+    for filters in ("a", "b", "c", "d", "#", "nowhere"):
+        for after in range(16):
+            one, other = read(log, filters, after=after), read(again, filters, after=after)
+            assert (offsets(one), one.position) == (offsets(other), other.position)
+            assert one.evicted_until == other.evicted_until
+    assert (again.head, again.size, len(again), len(again.topics)) == (15, log.size, len(log), 4)
+    append(again, "a")
+    assert read(again, "a").messages[-1].offset == 16
+
+
+def test_a_restored_log_lets_go_of_what_its_limits_no_longer_allow() -> None:
+    log = a_log()
+    append(log, *"abab")
+    append(log, *"ab", after_s=10.0)
+    fewer = restored(log, Policy(messages=2))
+    assert offsets(read(fewer, "#")) == [3, 4, 5, 6]
+    assert read(fewer, "a").evicted_until == 1
+    younger = restored(log, Policy(age_s=10.0), after_s=10.0)
+    assert offsets(read(younger, "#", after_s=10.0)) == [5, 6]
+    smaller = restored(log, total_limit_bytes=BARE * 3)
+    assert offsets(read(smaller, "#")) == [4, 5, 6]
+    unknown = restored(log, topics_limit=1)
+    assert offsets(read(unknown, "#")) == [6]
+    assert read(unknown, "a").evicted_until == 5
+
+
+def test_a_log_can_go_on_behind_what_nobody_knows_any_more() -> None:
+    """An engine that cannot tell how far its copy is behind says that all of it may be lost."""
+    log = a_log()
+    append(log, *"ab")
+    again = restored(log)
+    again.restore_head(1_000_000, 1_000_000)
+    piece = read(again, "a", after=1)
+    assert (offsets(piece), piece.position, piece.evicted_until) == ([], 1_000_000, 1_000_000)
+    assert read(again, "nowhere", after=999_999).evicted_until == 1_000_000
+    append(again, "a")
+    piece = read(again, "a", after=1_000_000)
+    assert (offsets(piece), piece.evicted_until) == ([1_000_001], 0)

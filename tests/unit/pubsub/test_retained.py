@@ -2,6 +2,7 @@ import pytest
 
 from extra.errors import LimitExceeded
 from extra.pubsub import RetainedMessages
+from extra.pubsub.journal import Journal
 from tests.unit.pubsub.material import a_message, placed
 
 BARE = a_message("a").size
@@ -120,3 +121,16 @@ def test_there_is_room_for_so_many_bytes() -> None:
     retained.check_room(a_message("a", b"." * 10))
     with pytest.raises(LimitExceeded, match="retained_limit_bytes"):
         retained.check_room(a_message("a", b"." * 11))
+
+
+def test_what_is_let_go_of_is_noted_where_somebody_wants_to_know() -> None:
+    retained = holding("a", "b")
+    retained.journal = Journal()
+    retained.put(placed(3, "a"))
+    retained.clear("b")
+    retained.clear("c")
+    expiring(retained, 4, "x", 10.0)
+    expiring(retained, 5, "y", 10.0)
+    assert offsets(retained, "x", time=10.0) == []
+    retained.sweep(10.0)
+    assert retained.journal.unretained == [1, 2, 4, 5]
