@@ -31,7 +31,7 @@ class Guard:
             {
                 "localhost",
                 settings.server.host.lower(),
-                *(name.lower() for name in settings.server.allow_hosts),
+                *[name.lower() for name in settings.server.allow_hosts],
             }
         )
 

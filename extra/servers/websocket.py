@@ -10,7 +10,8 @@ closed with 4408. Anything that it sends is a sign of life.
 
 Reading stops while the taker wants it to, and while the peer does not take what is written: one that pings,
 or asks for answers, without ever reading would fill the memory with them. Its signs of life cannot be read
-then: write_timeout_s is what finds out whether it is there.
+then: write_timeout_s is what finds out whether it is there. It goes on when what has been received before has
+been handed over: a taker that often wants a pause would else have more and more waiting in the codec.
 """
 
 import logging
@@ -115,8 +116,7 @@ class WebSocketConnection(Flow):
         except Exception:
             logger.exception("the taker of a WebSocket has failed")
             self._fail()
-        self._regulate()
-        self._take()
+        self._go_on()
 
     # The taker calls these.
 
@@ -127,8 +127,7 @@ class WebSocketConnection(Flow):
     def resume_reading(self) -> None:
         if self._held:
             self._held = False
-            self._regulate()
-            self._context.loop.call_soon(self._take)  # what has been received waits in the codec
+            self._context.loop.call_soon(self._go_on)
 
     def send_text(self, data: bytes) -> None:
         self.write(server_frame(TEXT, data))
@@ -179,7 +178,12 @@ class WebSocketConnection(Flow):
         taker = self._taker
         farewell: CloseReceived | None = None
         try:
-            while self._reading and not self._over and (event := codec.next_event()) is not None:
+            while (
+                not self._held
+                and self.writable
+                and not self._over
+                and (event := codec.next_event()) is not None
+            ):
                 if isinstance(event, TextReceived):
                     taker.received_text(event.data)
                 elif isinstance(event, BytesReceived):
@@ -207,6 +211,11 @@ class WebSocketConnection(Flow):
         data = self._codec.data_to_send()
         if data:
             self.write(data)
+
+    def _go_on(self) -> None:
+        """Hand over what waits in the codec, and read again unless somebody has enough."""
+        self._take()
+        self._regulate()
 
     def _regulate(self) -> None:
         """Read, unless the taker or the peer has enough."""

@@ -128,6 +128,7 @@ async def test_reading_pauses_and_resumes_once_however_often_it_is_said(kind: st
             assert not peer.is_reading()
         for _ in range(2):
             connection.resume_reading()
+            await turns()
             assert peer.is_reading()
 
 

@@ -1,5 +1,6 @@
 """WebSockets: what a taker hears, what a peer gets, how they end."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -309,7 +310,30 @@ async def test_taker_that_has_enough_hears_nothing_until_it_wants_more() -> None
             taker.wire.resume_reading()
             await turns()
             assert len(taker.received) == count
+            assert not peer.transport.is_reading()
         assert taker.received == [b"1", b"2", b"3", b"4"]
+        taker.wire.resume_reading()
+        await turns()
+        assert peer.transport.is_reading()
+
+
+async def test_nothing_more_is_read_while_something_waits_to_be_handed_over() -> None:
+    """A taker that pauses often would else have the peer fill the memory."""
+
+    class Busy(Taker):
+        def received_text(self, data: bytes) -> None:
+            self.received.append(data)
+            self.wire.pause_reading()
+            asyncio.get_running_loop().call_soon(self.wire.resume_reading)
+
+    taker = Busy()
+    async with websocket(taker) as (_, peer):
+        peer.send(frame(TEXT, b"x") * 100)
+        while len(taker.received) < 100:
+            assert not peer.transport.is_reading()
+            await asyncio.sleep(0)
+        await turns()
+        assert peer.transport.is_reading()
 
 
 async def test_nothing_is_read_while_the_peer_does_not_take_what_is_written() -> None:
@@ -342,6 +366,7 @@ async def test_reading_goes_on_only_when_both_the_taker_and_the_peer_let_it() ->
         peer.transport.take()
         assert not peer.transport.is_reading()
         taker.wire.resume_reading()
+        await turns()
         assert peer.transport.is_reading()
 
 
@@ -392,6 +417,7 @@ async def test_peer_whose_pongs_are_not_read_is_not_held_to_them() -> None:
         run.wait(200)
         assert peer.received == b""
         taker.wire.resume_reading()
+        await turns()
         run.wait(25)
         assert peer.received == server_frame(PING, b"")
 
