@@ -1,8 +1,8 @@
 """What the broker costs, beside a bare protocol in the same run.
 
-    make bench                                            everything, in short
-    make bench ARGS="fanout --rate 1000 --rounds 5"       one subject: fanout, memory
-    make bench ARGS="fanout --help"
+    make bench                                            every subject, in short
+    make bench ARGS="fanout --rate 1000 --rounds 5"       one subject
+    make bench ARGS="fanout --help"                       what can be chosen there
 
 The figure is the processor time of the server and its memory, read from the kernel, and its ratio to the
 floor in the same round: servers are measured in turn, and the figures are medians over the rounds. Absolute
@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Final
 
 from loadtest.generator.checks import Mismatch
-from loadtest.processes import raise_descriptor_limit
+from loadtest.processes import raise_descriptor_limit, run_ahead
 from loadtest.report import Report, say
 from loadtest.scenarios import fanout, memory
 
@@ -27,28 +27,42 @@ SCENARIOS: Final[dict[str, ModuleType]] = {"fanout": fanout, "memory": memory}
 
 def main(arguments: list[str]) -> int:
     """Measure what is asked for, and return the exit status."""
-    assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    subjects = parser.add_subparsers(dest="scenario", metavar="SUBJECT")
-    for name, scenario in SCENARIOS.items():
-        subject = subjects.add_parser(name, help=summary(scenario), description=scenario.__doc__)
-        subject.add_argument("--rounds", type=int, default=3)
-        scenario.add_arguments(subject)
-    chosen = parser.parse_args(arguments)
+    named = [arguments[0]] if arguments and arguments[0] in SCENARIOS else []
+    chosen = parser_for(*named).parse_args(arguments[len(named) :])
     raise_descriptor_limit()
+    if chosen.ahead:
+        run_ahead()
     report = Report()
     report.begin()
     failures = 0
-    for name in [chosen.scenario] if chosen.scenario else SCENARIOS:
-        asked = chosen if chosen.scenario else parser.parse_args([name])
+    for name in named or SCENARIOS:
+        options = chosen if named else parser_for(name).parse_args(arguments)
         try:
-            SCENARIOS[name].run(report, asked)
+            SCENARIOS[name].run(report, options)
         except Mismatch as error:
             say(f"FAILED: {name}: {error}")
             failures += 1
     return 1 if failures else 0
+
+
+def parser_for(name: str = "") -> argparse.ArgumentParser:
+    """Return the parser of one subject's options, or of those that all subjects have."""
+    if name:
+        parser = argparse.ArgumentParser(f"bench {name}", description=SCENARIOS[name].__doc__)
+        SCENARIOS[name].add_arguments(parser)
+    else:
+        subjects = "\n".join(f"    {each:12}{summary(module)}" for each, module in SCENARIOS.items())
+        parser = argparse.ArgumentParser(
+            "bench",
+            usage="bench [SUBJECT] [options]",
+            description=f"{__doc__}\nsubjects:\n{subjects}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--ahead", action="store_true", help="run ahead of everything else on a busy machine; needs root"
+    )
+    return parser
 
 
 def summary(scenario: ModuleType) -> str:

@@ -18,6 +18,7 @@ DELIVERY_COLUMNS = [
     Column("p999_ms", "p99.9 ms"),
     Column("messages_per_read", "per read", "{:.1f}"),
     Column("server_share", "server", "{:.0%}"),
+    Column("waiting_share", "waiting", "{:.0%}"),
     Column("generator_share", "generator", "{:.0%}"),
 ]
 
@@ -44,10 +45,10 @@ def deliver(
             publishing.tell("publish", count=warm, rate=rate)
             everybody.ask("expect", count=warm)
             publishing.answer()
-            before = server.cpu_s()
+            before, waited_before = server.cpu_s(), server.waited_s()
             publishing.tell("publish", count=count, rate=rate)
             got = everybody.ask("expect", count=warm + count)
-            cpu = server.cpu_s() - before
+            cpu, waited = server.cpu_s() - before, server.waited_s() - waited_before
             sent = publishing.answer()
             everybody.ask("finish")
     took = got["ended"] - sent["started"]
@@ -61,6 +62,7 @@ def deliver(
         "p999_ms": percentile(delays, 0.999) / 1000,
         "messages_per_read": got["deliveries"] / got["reads"],
         "server_share": cpu / took,
+        "waiting_share": waited / took,
         "generator_share": got["cpu_s"] / took,
         "publisher_share": sent["cpu_s"] / took,
         "publisher_late_ms": 1000 * sent["late_s"],

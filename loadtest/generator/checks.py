@@ -70,6 +70,10 @@ class Transcript:
                     pong()
         return position
 
+    def behind_messages(self) -> bytes:
+        """Return what came behind the last message."""
+        return bytes(self.log[self._searched :][:SHOWN_BYTES])
+
     def _extend(self, data: bytes, who: str) -> None:
         self.log += data
         start = self._searched

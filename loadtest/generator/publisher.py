@@ -12,6 +12,7 @@ counts as latency.
 """
 
 import json
+import os
 import resource
 import socket
 import struct
@@ -126,6 +127,8 @@ def say(answer: dict[str, Any]) -> None:
 
 def main() -> None:
     """Do as told until standard input ends."""
+    if os.sched_getscheduler(0) == os.SCHED_RR:  # keeps time while all others are busy
+        os.sched_setparam(0, os.sched_param(2))
     try:
         publisher = Publisher(Plan.from_json(sys.argv[1]))
         say({"ready": 1})

@@ -72,6 +72,10 @@ class Subscriber(ABC):
     def receive(self, data: memoryview) -> None:
         """Check what came. Raises Mismatch."""
 
+    def last_words(self) -> str:
+        """Return what came last, where that was no message."""
+        return ""
+
     @abstractmethod
     def arrived(self) -> int:
         """Return how many messages have come."""
@@ -100,6 +104,10 @@ class Follower(Subscriber):
             while self.seen < len(ends) and ends[self.seen] <= self.position:
                 self.delays.append(now - self.transcript.due[self.seen])
                 self.seen += 1
+
+    def last_words(self) -> str:
+        words = self.transcript.behind_messages()
+        return f", and was told {words!r}" if words else ""
 
     def arrived(self) -> int:
         return sum(end <= self.position for end in self.transcript.ends)

@@ -107,7 +107,7 @@ class Subscribers:
             if subscriber is not None:
                 size = subscriber.socket.recv_into(view)
                 if not size:
-                    raise Mismatch(f"{subscriber.name} was disconnected")
+                    raise Mismatch(f"{subscriber.name} was disconnected{subscriber.last_words()}")
                 subscriber.receive(view[:size])
             elif descriptor:
                 self.take_opening(descriptor, event)
