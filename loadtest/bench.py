@@ -18,11 +18,20 @@ from typing import Final
 from loadtest.generator.checks import Mismatch
 from loadtest.processes import raise_descriptor_limit, run_ahead
 from loadtest.report import Report, say
-from loadtest.scenarios import fanout, memory
+from loadtest.scenarios import channels, fanout, match, memory, publish, resume, stalled, topics
 
 __all__ = ["main"]
 
-SCENARIOS: Final[dict[str, ModuleType]] = {"fanout": fanout, "memory": memory}
+SCENARIOS: Final[dict[str, ModuleType]] = {
+    "fanout": fanout,
+    "topics": topics,
+    "publish": publish,
+    "memory": memory,
+    "stalled": stalled,
+    "resume": resume,
+    "match": match,
+    "channels": channels,
+}
 
 
 def main(arguments: list[str]) -> int:

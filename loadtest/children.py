@@ -10,7 +10,7 @@ from typing import Any
 from loadtest.generator.checks import Mismatch
 from loadtest.generator.plan import Plan
 
-__all__ = ["Child", "publisher", "subscribers"]
+__all__ = ["Child", "poster", "publisher", "subscribers"]
 
 
 class Child:
@@ -43,25 +43,35 @@ class Child:
 
 
 @contextmanager
-def subscribers(plan: Plan) -> Iterator[Child]:
-    """Start a process of subscribers; all are subscribed when this returns."""
-    with _child("loadtest.generator.subscribers", plan) as child:
-        child.answer()
+def subscribers(plan: Plan, *, wait: bool = True) -> Iterator[Child]:
+    """Start a process of subscribers; all are subscribed when this returns, or its first answer comes."""
+    with _child("loadtest.generator.subscribers", plan.to_json()) as child:
+        if wait:
+            child.answer()
         yield child
 
 
 @contextmanager
 def publisher(plan: Plan) -> Iterator[Child]:
     """Start a process that publishes; it is connected when this returns."""
-    with _child("loadtest.generator.publisher", plan) as child:
+    with _child("loadtest.generator.publisher", plan.to_json()) as child:
         child.answer()
         yield child
 
 
 @contextmanager
-def _child(module: str, plan: Plan) -> Iterator[Child]:
+def poster(port: int, connections: int, requests: int, payload_bytes: int) -> Iterator[Child]:
+    """Start a process that posts; it is connected when this returns."""
+    arguments = (port, connections, requests, payload_bytes)
+    with _child("loadtest.generator.requests", *[str(each) for each in arguments]) as child:
+        child.answer()
+        yield child
+
+
+@contextmanager
+def _child(module: str, *arguments: str) -> Iterator[Child]:
     process = subprocess.Popen(
-        [sys.executable, "-m", module, plan.to_json()],
+        [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

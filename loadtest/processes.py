@@ -1,5 +1,6 @@
 """Servers as processes: starting and ending them, and what they use, read from the kernel."""
 
+import json
 import os
 import resource
 import socket
@@ -9,9 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["ROOT", "Server", "announced", "free_port", "raise_descriptor_limit", "run_ahead", "running_at"]
+__all__ = [
+    "ROOT",
+    "Server",
+    "announced",
+    "free_port",
+    "raise_descriptor_limit",
+    "result_of",
+    "run_ahead",
+    "running_at",
+]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -62,6 +72,19 @@ class Server:
                 if line.startswith("VmHWM:"):
                     total += int(line.split()[1]) * 1024
         return total
+
+
+def result_of(module: str, *arguments: object) -> Any:
+    """Run one of our modules in a process of its own, and return the JSON that it prints.
+
+    Raises:
+        ChildProcessError: it failed.
+    """
+    command = [sys.executable, "-m", module, *(str(each) for each in arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise ChildProcessError(f"{module} failed")
+    return json.loads(done.stdout)
 
 
 @contextmanager

@@ -1,32 +1,33 @@
 """Measures several servers in turn, so that what else the machine does falls on all alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from loadtest.generator.checks import Mismatch
 from loadtest.report import Rows, say
-from loadtest.targets import Target
 
 __all__ = ["interleaved"]
 
+T = TypeVar("T")
 
-def interleaved(
-    targets: Sequence[Target], rounds: int, measure: Callable[[Target], dict[str, float]]
-) -> Rows:
-    """Measure every target once a round; who begins rotates.
+
+def interleaved(subjects: Mapping[str, T], rounds: int, measure: Callable[[T], dict[str, float]]) -> Rows:
+    """Measure every subject once a round; who begins rotates. Returns the rounds by name.
 
     Raises:
         Mismatch: a message was lost, doubled or reordered; names the server as well.
     """
-    rows: Rows = {target.name: [] for target in targets}
+    rows: Rows = {name: [] for name in subjects}
+    names = list(subjects)
     for number in range(rounds):
-        first = number % len(targets)
-        for target in (*targets[first:], *targets[:first]):
+        first = number % len(names)
+        for name in (*names[first:], *names[:first]):
             try:
-                figures = measure(target)
+                figures = measure(subjects[name])
             except Mismatch as error:
-                raise Mismatch(f"{target.name}: {error}") from None
-            rows[target.name].append(figures)
-            say(f"  round {number + 1}, {target.name}: " + summary(figures))
+                raise Mismatch(f"{name}: {error}") from None
+            rows[name].append(figures)
+            say(f"  round {number + 1}, {name}: {summary(figures)}")
     return rows
 
 

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from loadtest.processes import Server, announced
 
-__all__ = ["ADDRESSED_FLOOR", "EXTRA", "EXTRA_EVENTS", "FLOOR", "Target", "broker"]
+__all__ = ["ADDRESSED_FLOOR", "EXTRA", "EXTRA_EVENTS", "FLOOR", "HELLO", "Target", "broker"]
 
 
 @dataclass(frozen=True)
 class Target:
     """A server. `start` starts it, `dialect` is what its subscribers speak."""
 
-    name: str
     dialect: str
     start: Callable[[], AbstractContextManager[Server]]
 
@@ -28,7 +27,13 @@ def floor() -> AbstractContextManager[Server]:
     return announced("-m", "loadtest.servers.floor")
 
 
-FLOOR = Target("floor", "raw", floor)
-ADDRESSED_FLOOR = replace(FLOOR, dialect="addressed")
-EXTRA = Target("extra-broker", "extra", broker)
-EXTRA_EVENTS = Target("extra-broker, SSE", "extra-sse", broker)
+def hello() -> AbstractContextManager[Server]:
+    """Start the bare HTTP server."""
+    return announced("-m", "loadtest.servers.hello")
+
+
+FLOOR = Target("raw", floor)
+ADDRESSED_FLOOR = Target("addressed", floor)
+HELLO = Target("", hello)
+EXTRA = Target("extra", broker)
+EXTRA_EVENTS = Target("extra-sse", broker)

@@ -1,10 +1,10 @@
 """The kinds of subscribers: who all get the same, who get their own, and who read nothing."""
 
 import re
-import select
 import socket
 import time
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from typing import Final
 
 from loadtest.generator.checks import Mismatch, Sequence, Transcript
@@ -18,7 +18,6 @@ __all__ = ["Follower", "Owner", "Stalled", "Subscriber"]
 PONG: Final = masked_frame(b"", 0x8A)
 GAP: Final = re.compile(rb'"op":"gap"[^}]*"reason":"overflow"[^}]*"dropped":(\d+)')
 GOODBYE: Final = re.compile(rb'"op":"goodbye"[^}]*"reason":"slow"')
-QUIET_S: Final = 1.0
 
 
 class Subscriber(ABC):
@@ -137,12 +136,11 @@ class Owner(Subscriber):
 
     def share(self, count: int) -> int:
         """Return how many of the first `count` messages are for this one."""
-        expected = self.sequence.expected
-        return sum(number < count for number in expected) if count < len(expected) else len(expected)
+        return bisect_left(self.sequence.expected, count)
 
 
 class Stalled(Subscriber):
-    """Reads nothing until `read_all`: then it takes what was kept for it, and notes what it is told."""
+    """Reads nothing until it is told to: then it takes what was kept for it, and notes what it is told."""
 
     is_stalled = True
 
@@ -154,19 +152,6 @@ class Stalled(Subscriber):
         self.goodbyes = 0
         self.last = -1
         self._tail = b""
-
-    def read_all(self) -> None:
-        """Read until nothing has come for a second, or the connection is closed."""
-        waiting = select.poll()
-        waiting.register(self.socket, select.POLLIN)
-        while waiting.poll(1000 * QUIET_S):
-            try:
-                data = self.socket.recv(1 << 20)
-            except ConnectionResetError:
-                return
-            if not data:
-                return
-            self.receive(memoryview(data))
 
     def receive(self, data: memoryview) -> None:
         received = self._tail + data

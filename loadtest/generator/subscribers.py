@@ -34,6 +34,8 @@ CONNECTIONS_PER_ADDRESS: Final = 20_000
 OPENING_LIMIT_S: Final = 60.0
 QUIET_LIMIT_S: Final = 10.0
 EXCESS_S: Final = 0.1
+TOLD_S: Final = 1.0
+ETHERNET_SEGMENT_BYTES: Final = 1448
 
 
 class Subscribers:
@@ -51,6 +53,7 @@ class Subscribers:
         self.owners: list[Owner] = []
         self.deliveries = 0
         self.reads = 0
+        self.expected = 0
 
     def planned(self) -> Iterator[Subscriber]:
         """Make the subscribers, group by group."""
@@ -61,9 +64,7 @@ class Subscribers:
             for number in range(group.count):
                 if group.is_stalled:
                     stalled = Stalled(f"stalled subscriber {number}", dialect, group, number)
-                    stalled.socket.setsockopt(
-                        socket.SOL_SOCKET, socket.SO_RCVBUF, self.plan.receive_buffer_bytes
-                    )
+                    keep_small(stalled.socket, self.plan.receive_buffer_bytes)
                     self.stalled.append(stalled)
                     yield stalled
                     continue
@@ -137,13 +138,17 @@ class Subscribers:
             return (
                 f"{len(self.opening)} are not subscribed, {waiting.name} waits behind {waiting.begun[:200]!r}"
             )
-        behind = min(self.open.values(), key=lambda each: each.arrived(), default=None)
-        if behind is None:
-            return "nobody is subscribed"
-        return f"{behind.name} waits for message {behind.arrived()}: lost"
+        for follower in self.followers:
+            if (number := follower.arrived()) < self.expected:
+                return f"{follower.name} waits for message {self.plan.first + number}: lost"
+        for owner in self.owners:
+            if (number := owner.arrived()) < owner.share(self.expected):
+                return f"{owner.name} waits for message {owner.sequence.expected[number]}: lost"
+        return "nobody waits for anything"
 
     def expect(self, count: int) -> dict[str, Any]:
         """Read until everybody who follows has `count` messages, and owners theirs."""
+        self.expected = count
         before = resource.getrusage(resource.RUSAGE_SELF)
         started, reads = time.monotonic(), self.reads
         progress, look_at, deadline = -1, 0.0, started + QUIET_LIMIT_S
@@ -187,8 +192,7 @@ class Subscribers:
 
     def told(self) -> dict[str, Any]:
         """Let those read that have not, until nothing more comes, and add up what they were told."""
-        for each in self.stalled:
-            each.read_all()
+        self.drain()
         return {
             "received": sum(each.received for each in self.stalled),
             "dropped": sum(each.dropped for each in self.stalled),
@@ -196,6 +200,24 @@ class Subscribers:
             "goodbyes": sum(each.goodbyes for each in self.stalled),
             "silent": [each.name for each in self.stalled if not each.gaps and not each.goodbyes],
         }
+
+    def drain(self) -> None:
+        """Read from those that are stalled until nothing has come for a while, or they are closed."""
+        reading = select.epoll()
+        left = {each.socket.fileno(): each for each in self.stalled}
+        for descriptor in left:
+            reading.register(descriptor, select.EPOLLIN)
+        while left and (events := reading.poll(TOLD_S)):
+            for descriptor, _ in events:
+                try:
+                    size = left[descriptor].socket.recv_into(self.view)
+                except ConnectionResetError:
+                    size = 0
+                if size:
+                    left[descriptor].receive(self.view[:size])
+                else:
+                    reading.unregister(descriptor)
+                    del left[descriptor]
 
     def finish(self) -> dict[str, Any]:
         """Listen a moment longer. Raises Mismatch when anything comes that is no ping."""
@@ -209,8 +231,9 @@ class Subscribers:
 
     def serve(self) -> None:
         """Open all, then do as told, reading all the while."""
+        started = time.monotonic()
         self.open_all()
-        say({"ready": len(self.open) + len(self.stalled)})
+        say({"ready": len(self.open) + len(self.stalled), "started": started})
         self.epoll.register(0, select.EPOLLIN)
         pending = select.poll()
         pending.register(0, select.POLLIN)
@@ -227,6 +250,15 @@ class Subscribers:
             else:
                 say({"told": self.told, "finish": self.finish}[command["do"]]())
             self.epoll.register(0, select.EPOLLIN)
+
+
+def keep_small(connection: socket.socket, receive_buffer_bytes: int) -> None:
+    """Let the kernel keep little of what comes: less than it would on loopback, as much as over a network.
+
+    The segments of loopback are 64 KiB, for which Linux gives the sender a buffer of nearly 4 MiB.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_SEGMENT_BYTES)
 
 
 def say(answer: dict[str, Any]) -> None:

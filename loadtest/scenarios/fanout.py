@@ -11,6 +11,8 @@ from loadtest.targets import EXTRA, EXTRA_EVENTS, FLOOR
 
 __all__ = ["add_arguments", "run"]
 
+TARGETS = {"floor": FLOOR, "extra-broker": EXTRA, "extra-broker, SSE": EXTRA_EVENTS}
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what can be chosen."""
@@ -30,9 +32,9 @@ def run(report: Report, arguments: Namespace) -> None:
             seconds=arguments.seconds,
             payload_bytes=arguments.payload_bytes,
         )
-        rows = interleaved([FLOOR, EXTRA, EXTRA_EVENTS], arguments.rounds, measure)
-        ratios(rows, "us_per_delivery", FLOOR.name)
-        ratios(rows, "us_per_delivery", EXTRA.name, into="to_extra")
+        rows = interleaved(TARGETS, arguments.rounds, measure)
+        ratios(rows, "us_per_delivery", "floor")
+        ratios(rows, "us_per_delivery", "extra-broker", into="to_extra")
         size = f"{arguments.subscribers} subscribers, {arguments.payload_bytes} bytes"
         report.table(
             f"fanout, {size}, {rate} messages a second",

@@ -33,11 +33,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(report: Report, arguments: Namespace) -> None:
     """Measure. Raises Mismatch when a message does not reach everybody."""
     rows = interleaved(
-        [FLOOR, EXTRA, EXTRA_EVENTS],
+        {"floor": FLOOR, "extra-broker": EXTRA, "extra-broker, SSE": EXTRA_EVENTS},
         arguments.rounds,
         lambda target: measure(target, arguments.connections),
     )
-    ratios(rows, "bytes_per_connection", FLOOR.name)
+    ratios(rows, "bytes_per_connection", "floor")
     report.table(
         f"memory, {arguments.connections} idle subscribers of one topic",
         COLUMNS,
