@@ -1,0 +1,47 @@
+"""What one more subscriber costs: many on one topic, at several rates, over WebSocket and as events."""
+
+from argparse import ArgumentParser, Namespace
+from functools import partial
+
+from loadtest.delivery import DELIVERY_COLUMNS, deliver
+from loadtest.generator.plan import Group
+from loadtest.report import Report, ratios
+from loadtest.rounds import interleaved
+from loadtest.targets import EXTRA, EXTRA_EVENTS, FLOOR
+
+__all__ = ["add_arguments", "run"]
+
+TARGETS = {"floor": FLOOR, "extra-broker": EXTRA, "extra-broker, SSE": EXTRA_EVENTS}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what can be chosen."""
+    parser.add_argument("--rate", default="100,1000,4000", help="messages a second, separated by commas")
+    parser.add_argument("--subscribers", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=2.5)
+    parser.add_argument("--payload-bytes", type=int, default=128)
+
+
+def run(report: Report, arguments: Namespace) -> None:
+    """Measure each rate by itself. Raises Mismatch."""
+    for rate in (int(each) for each in arguments.rate.split(",")):
+        measure = partial(
+            deliver,
+            groups=(Group(arguments.subscribers),),
+            rate=rate,
+            seconds=arguments.seconds,
+            payload_bytes=arguments.payload_bytes,
+        )
+        rows = interleaved(TARGETS, arguments.rounds, measure)
+        ratios(rows, "us_per_delivery", "floor")
+        ratios(rows, "us_per_delivery", "extra-broker", into="to_extra")
+        size = f"{arguments.subscribers} subscribers, {arguments.payload_bytes} bytes"
+        report.table(
+            f"fanout, {size}, {rate} messages a second",
+            DELIVERY_COLUMNS,
+            rows,
+            scenario="fanout",
+            rate=rate,
+            subscribers=arguments.subscribers,
+            payload_bytes=arguments.payload_bytes,
+        )

@@ -1,0 +1,76 @@
+"""What an idle subscriber costs: resident memory over thousands of connections."""
+
+import time
+from argparse import ArgumentParser, Namespace
+
+from loadtest.children import publisher, subscribers
+from loadtest.generator.plan import Group, Plan
+from loadtest.report import Column, Report, ratios
+from loadtest.rounds import interleaved
+from loadtest.targets import EXTRA, EXTRA_EVENTS, FLOOR, Target
+
+__all__ = ["add_arguments", "run"]
+
+FIRST_CONNECTIONS = 200
+"""They pay for what is loaded and allocated once."""
+
+SETTLING_S = 1.2
+
+COLUMNS = [
+    Column("bytes_per_connection", "bytes each", "{:,.0f}"),
+    Column("ratio", "ratio"),
+    Column("bytes_after_message", "after 1 msg", "{:,.0f}"),
+    Column("server_mib", "MiB in all", "{:.1f}"),
+    Column("seconds", "opened in s", "{:.1f}"),
+]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare what can be chosen."""
+    parser.add_argument("--connections", type=int, default=8000)
+
+
+def run(report: Report, arguments: Namespace) -> None:
+    """Measure. Raises Mismatch when a message does not reach everybody."""
+    rows = interleaved(
+        {"floor": FLOOR, "extra-broker": EXTRA, "extra-broker, SSE": EXTRA_EVENTS},
+        arguments.rounds,
+        lambda target: measure(target, arguments.connections),
+    )
+    ratios(rows, "bytes_per_connection", "floor")
+    report.table(
+        f"memory, {arguments.connections} idle subscribers of one topic",
+        COLUMNS,
+        rows,
+        scenario="memory",
+        connections=arguments.connections,
+    )
+
+
+def measure(target: Target, connections: int) -> dict[str, float]:
+    """Open connections; then publish one message to all, since nobody stays idle for ever."""
+    with target.start() as server:
+        first = Plan(server.port, target.dialect, (Group(FIRST_CONNECTIONS, probes=0),))
+        others = Plan(server.port, target.dialect, (Group(connections, probes=0),), first=2)
+        with subscribers(first) as early, publisher(first) as publishing:
+            publishing.ask("publish", count=2, rate=100)
+            early.ask("expect", count=2)
+            time.sleep(SETTLING_S)
+            before = server.resident_bytes()
+            started = time.monotonic()
+            with subscribers(others) as everybody:
+                took = time.monotonic() - started
+                time.sleep(SETTLING_S)
+                idle = server.resident_bytes()
+                publishing.ask("publish", count=1, rate=100)
+                everybody.ask("expect", count=1)
+                time.sleep(SETTLING_S)
+                everybody.ask("finish")
+                early.ask("expect", count=3)
+                used = server.resident_bytes()
+    return {
+        "bytes_per_connection": (idle - before) / connections,
+        "bytes_after_message": (used - before) / connections,
+        "server_mib": used / 2**20,
+        "seconds": took,
+    }
