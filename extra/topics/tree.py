@@ -170,6 +170,10 @@ class FilterTree(Generic[T]):
         self._remember(topic, answer)
         return answer
 
+    def steps(self) -> int:
+        """Return how many steps over branches of wildcards all questions so far have cost."""
+        return self._wild_trie.steps
+
     def filters(self) -> list[str]:
         """Return the filters that hold an item or more, in no particular order. The list is the caller's."""
         return [*self._exact, *self._wild]
