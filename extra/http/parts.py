@@ -17,16 +17,23 @@ class Parts(AsyncGenerator[bytes, None]):
 
     With `begin`, the first part is waited for before anything has been sent: what goes wrong until then can
     still be answered, and `content_type` says what there will be. Closing it closes the source, however far
-    it came, and calls `ended`, once.
+    it came.
     """
 
     __slots__ = ("_ended", "_first", "_source", "content_type")
 
-    def __init__(self, source: AsyncIterable[object], ended: Callable[[], None] | None = None) -> None:
+    def __init__(self, source: AsyncIterable[object]) -> None:
         self._source: AsyncIterator[object] = aiter(source)
-        self._ended = ended
+        self._ended: list[Callable[[], None]] | None = []  # None when it has been closed
         self._first: list[bytes] = []
         self.content_type: str | None = None
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Have `call` called when this is closed, or has come to its end; at once if it has."""
+        if self._ended is None:
+            call()
+        else:
+            self._ended.append(call)
 
     async def begin(self) -> None:
         """Wait for the first part, or the end."""
@@ -66,13 +73,15 @@ class Parts(AsyncGenerator[bytes, None]):
         """Close the source. Idempotent."""
         self._first.clear()
         ended, self._ended = self._ended, None
+        if ended is None:
+            return
         try:
             close = getattr(self._source, "aclose", None)
             if close is not None:
                 await close()
         finally:
-            if ended is not None:
-                ended()
+            for call in ended:
+                call()
 
 
 def encode_part(part: object) -> bytes:

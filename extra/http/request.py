@@ -192,9 +192,9 @@ class Request:
             yield self._body
 
     @property
-    def body_awaited(self) -> bool:
-        """Whether somebody waits for more of the body."""
-        return isinstance(self._body, Body) and self._body.awaited
+    def body_arrived(self) -> bool:
+        """Whether all of the body has been received, or there is none."""
+        return not isinstance(self._body, Body) or self._body.ended
 
     async def text(self) -> str:
         """Return the body as text, of UTF-8 unless `Content-Type` says otherwise.
@@ -291,14 +291,23 @@ class Request:
         self._have_more().afterwards.append((call, arguments))
 
     @property
-    def afterwards(self) -> Sequence[tuple[Callable[..., object], tuple[object, ...]]]:
-        """What `after` has been asked for."""
-        return self._more.afterwards if self._more is not None else ()
+    def unfinished(self) -> bool:
+        """Whether there is something to be done for it after the response."""
+        more = self._more
+        return more is not None and (more.form is not None or bool(more.afterwards))
 
-    def close(self) -> None:
-        """Let go of the files that a form has brought. Whoever serves the request calls it at the end."""
-        if self._more is not None and self._more.form is not None:
-            self._more.form.close()
+    def finish(self) -> Sequence[tuple[Callable[..., object], tuple[object, ...]]]:
+        """Let go of the files that a form has brought, and return the calls that `after` has been asked for.
+
+        Whoever serves the request makes them, once.
+        """
+        more = self._more
+        if more is None:
+            return ()
+        if more.form is not None:
+            more.form.close()
+        calls, more.afterwards = more.afterwards, []
+        return calls
 
     async def _read_json(self) -> JSONValue:
         body = await self.body()

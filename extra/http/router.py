@@ -54,7 +54,7 @@ class Router:
 
     def __init__(self, convertors: Mapping[str, Convertor] = CONVERTORS) -> None:
         """Start empty. `convertors` are the kinds of parameters that patterns may have."""
-        self._convertors = convertors
+        self.convertors = convertors
         self._root = _Node()
         self._plain: dict[str, dict[str, Handler]] = {}  # by path and method, where nothing goes before it
         self._plain_ready = True
@@ -77,7 +77,7 @@ class Router:
             ValueError: the pattern is none, or there is a handler for it, the method and the priority
                 already, and no condition tells them apart.
         """
-        parsed = parse_pattern(pattern, self._convertors)
+        parsed = parse_pattern(pattern, self.convertors)
         node = self._root
         nodes = [node]
         for level in parsed.levels:

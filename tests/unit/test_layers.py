@@ -22,6 +22,7 @@ ROWS = {
     "servers": {"protocols", "http"},
     "bridges": {"http", "services"},
     "client": {"protocols", "pubsub"},
+    "testing": {"services"},
     "compilation": {"topics"},
 }
 """What each package of `extra` may import, besides itself, the floor, and what those rows in turn allow."""

@@ -154,6 +154,7 @@ async def test_request_reads_its_form_once_and_closes_it() -> None:
     assert await request.form() is form
     upload = form.file("doc")
     assert upload is not None
-    request.close()
+    assert request.unfinished
+    assert list(request.finish()) == []
     with pytest.raises(ValueError, match="closed"):
         await upload.read()

@@ -1,6 +1,7 @@
 """Bodies in parts."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -46,7 +47,8 @@ async def test_first_part_says_what_it_is(
 async def test_what_fails_before_the_first_part_fails_at_once() -> None:
     source = Source(ZeroDivisionError())
     ended: list[int] = []
-    body = Parts(source(), lambda: ended.append(1))
+    body = Parts(source())
+    body.when_ended(lambda: ended.append(1))
     with pytest.raises(ZeroDivisionError):
         await body.begin()
     assert (source.closed, ended) == (1, [1])
@@ -56,13 +58,15 @@ async def test_source_is_closed_wherever_it_stands() -> None:
     for taken in (0, 1, 2):
         source = Source("a", "b", "c")
         ended: list[int] = []
-        body = Parts(source(), lambda ended=ended: ended.append(1))  # type: ignore[misc]  # a default binds it
+        body = Parts(source())
+        body.when_ended(partial(ended.append, 1))
         await body.begin()
         for _ in range(taken):
             await anext(body)
         await body.aclose()
         await body.aclose()
-        assert (source.closed, ended) == (1, [1])
+        body.when_ended(partial(ended.append, 2))
+        assert (source.closed, ended) == (1, [1, 2])
         with pytest.raises(StopAsyncIteration):
             await anext(body)
 

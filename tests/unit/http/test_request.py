@@ -196,17 +196,24 @@ def test_pages_redirects_and_failures() -> None:
 
 def test_what_few_requests_have_is_there_when_asked_for() -> None:
     request = asking(b"/")
-    assert (request.scheme, request.root_path, list(request.afterwards)) == ("http", "", [])
+    assert (request.scheme, request.root_path, request.unfinished) == ("http", "", False)
+    assert list(request.finish()) == []
     request.scheme, request.root_path = "https", "/app"
     request.state["user"] = "ann"
     request.after(print, 1)
     assert (request.scheme, request.root_path) == ("https", "/app")
     assert request.state == {"user": "ann"}
-    assert list(request.afterwards) == [(print, (1,))]
+    assert request.unfinished
+    assert list(request.finish()) == [(print, (1,))]
+    assert list(request.finish()) == []
     assert asking(b"/").media_type == ""
     assert typed("Text/HTML ; x=y", b"").media_type == "text/html"
 
 
-def test_it_is_known_whether_the_body_is_waited_for() -> None:
-    assert not Request("POST", b"/", body=b"abc").body_awaited
-    assert not Request("POST", b"/", body=Body(Source())).body_awaited
+def test_it_is_known_whether_the_body_has_arrived() -> None:
+    body = Body(Source())
+    request = Request("POST", b"/", body=body)
+    assert not request.body_arrived
+    body.end()
+    assert request.body_arrived
+    assert Request("POST", b"/", body=b"abc").body_arrived
