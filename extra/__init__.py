@@ -16,9 +16,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from extra.bridges import server
     from extra.channels import Broadcast, Channel, select
     from extra.client import Client
     from extra.client.blocking import publish
+    from extra.commands import run
     from extra.compilation import COMPILED
     from extra.errors import ExtraError, UnrecoverablePosition
     from extra.http import (
@@ -74,7 +76,9 @@ __all__ = [
     "post",
     "pre",
     "publish",
+    "run",
     "select",
+    "server",
     "when",
 ]
 
@@ -112,7 +116,9 @@ _HOMES: Final = {
     "post": "extra.services",
     "pre": "extra.services",
     "publish": "extra.client.blocking",
+    "run": "extra.commands",
     "select": "extra.channels",
+    "server": "extra.bridges",
     "when": "extra.services",
 }
 

@@ -42,6 +42,7 @@ from extra.http.response import (
     problem,
 )
 from extra.http.router import Condition, Handler, Route, Router
+from extra.http.stepping import FirstStep
 from extra.http.stream import Stream, StreamTaker, WebSocket, WebSocketTaker, Wire
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Conflict",
     "Convertor",
     "ErrorResponse",
+    "FirstStep",
     "Form",
     "FormLimits",
     "Found",

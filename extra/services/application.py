@@ -122,6 +122,9 @@ class Services:
 
     # Life
 
+    def drain(self) -> None:
+        """End what goes on by itself: the host shuts down."""
+
     async def __aenter__(self) -> Self:
         assert self._tasks is None, "an application is entered once"
         if self._broker is None:

@@ -7,11 +7,11 @@ one that suspends is timed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from extra.http import ServiceUnavailable
+from extra.http import FirstStep, ServiceUnavailable
 
 __all__ = ["ServiceLimits", "TimedOut", "within"]
 
@@ -50,43 +50,16 @@ async def within(limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Resu
     Raises:
         TimedOut: it was cancelled for that.
     """
-    try:
-        awaited = coroutine.send(None)
-    except StopIteration as done:
-        result: Result = done.value
-        return result
-    rest: _Rest[Result] = _Rest(coroutine, awaited)
+    begun = FirstStep(coroutine)
+    if begun.done:
+        return begun.result
     if not limit_s:
-        return await rest
+        return await begun.rest
     limit = asyncio.timeout(limit_s)
     try:
         async with limit:
-            return await rest
+            return await begun.rest
     except TimeoutError:
         if limit.expired():
             raise TimedOut(f"no answer within timeout_s={limit_s:g}") from None
         raise
-
-
-class _Rest(Awaitable[Result]):
-    """What is left of a coroutine that has been stepped once, and has given `awaited`."""
-
-    __slots__ = ("_awaited", "_coroutine")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Result], awaited: object) -> None:
-        self._coroutine = coroutine
-        self._awaited = awaited
-
-    def __await__(self) -> Generator[Any, Any, Result]:
-        coroutine, awaited = self._coroutine, self._awaited
-        try:
-            while True:
-                try:
-                    sent = yield awaited
-                except BaseException as error:  # noqa: BLE001  # it is passed on
-                    awaited = coroutine.throw(error)
-                else:
-                    awaited = coroutine.send(sent)
-        except StopIteration as done:
-            result: Result = done.value
-            return result

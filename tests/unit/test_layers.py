@@ -23,6 +23,8 @@ ROWS = {
     "bridges": {"http", "services"},
     "client": {"protocols", "pubsub"},
     "testing": {"services"},
+    "commands": {"services", "servers", "bridges", "compilation"},
+    "__main__": {"commands"},
     "compilation": {"topics"},
 }
 """What each package of `extra` may import, besides itself, the floor, and what those rows in turn allow."""
