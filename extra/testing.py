@@ -7,8 +7,9 @@
 Entering the client starts the application, and leaving it stops it, as a server would.
 """
 
-from asyncio import Task, create_task, wait
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from asyncio import Event, Task, create_task, wait
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -16,12 +17,23 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from extra.errors import ExtraError
-from extra.http import Body, BodySource, Request, Response
+from extra.errors import ChannelClosed, ExtraError
+from extra.http import (
+    Body,
+    BodySource,
+    Request,
+    Response,
+    Stream,
+    StreamingResponse,
+    WebSocket,
+    WebSocketResponse,
+    WebSocketTaker,
+)
+from extra.protocols.websocket import BINARY, TEXT, server_frame
 from extra.pubsub import Broker
 from extra.services import Services
 
-__all__ = ["Answer", "TestClient"]
+__all__ = ["Answer", "TestClient", "TestSocket"]
 
 
 class Hosted(Protocol):
@@ -40,6 +52,7 @@ class Answer:
         if response.content_type is not None:
             self.headers.insert(0, ("Content-Type", response.content_type))
         self.body = b""
+        self._stream: _MemoryStream | None = None
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header field, None when it is not there."""
@@ -57,16 +70,24 @@ class Answer:
     async def parts(self) -> AsyncIterator[bytes]:
         """Iterate over the body as it comes, for `TestClient.stream`."""
         body = self.response.body
-        if isinstance(body, bytes):
+        if isinstance(self.response, StreamingResponse):
+            stream = self._stream = _MemoryStream(self.response)
+            async for part in stream.parts():
+                yield part
+        elif isinstance(body, bytes):
             if body:
                 yield body
-            return
-        try:
+        else:
             async for part in body:
                 yield part
-        finally:
-            if isinstance(body, AsyncGenerator):
-                await body.aclose()
+
+    async def close(self) -> None:
+        """Leave, as a client does that has had enough. Idempotent."""
+        body = self.response.body
+        if isinstance(self.response, StreamingResponse):
+            (self._stream or _MemoryStream(self.response)).end()
+        elif isinstance(body, AsyncGenerator):
+            await body.aclose()
 
 
 class TestClient:
@@ -164,11 +185,41 @@ class TestClient:
             try:
                 yield answer
             finally:
-                if isinstance(answer.response.body, AsyncGenerator):
-                    await answer.response.body.aclose()
+                await answer.close()
         finally:
             if feeder is not None:
                 await feeder.close()
+
+    @asynccontextmanager
+    async def websocket(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] = (),
+    ) -> AsyncIterator["TestSocket"]:
+        """Open a WebSocket, and close it at the end.
+
+        Raises:
+            ConnectionRefusedError: the answer is another one; it is in `args`, as an `Answer`.
+        """
+        fields = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13"}
+        if subprotocols:
+            fields["sec-websocket-protocol"] = ", ".join(subprotocols)
+        fields.update(headers or {})
+        async with self.stream("GET", path, query=query, headers=fields) as answer:
+            response = answer.response
+            if not isinstance(response, WebSocketResponse):
+                answer.body = b"".join([part async for part in answer.parts()])
+                raise ConnectionRefusedError(answer)
+            subprotocol = next((each for each in subprotocols if each in response.subprotocols), None)
+            socket = TestSocket(response.taker, subprotocol)
+            response.taker.opened(socket.wire)
+            try:
+                yield socket
+            finally:
+                await socket.close()
 
     def _keep_cookies(self, answer: Answer) -> None:
         for name, value in answer.headers:
@@ -178,6 +229,163 @@ class TestClient:
                 self.cookies[key] = text
                 if "max-age=0" in attributes.lower().replace(" ", "").split(";"):
                     del self.cookies[key]
+
+
+class TestSocket:
+    """The client's side of a WebSocket."""
+
+    __test__ = False  # it is no test of pytest's
+
+    def __init__(self, taker: WebSocketTaker, subprotocol: str | None) -> None:
+        self.subprotocol = subprotocol
+        self.close_code = 0
+        """The code of the first close frame, from whichever side; 0 while it is open."""
+        self.close_reason = ""
+        self.wire = _MemorySocket(self)
+        self._taker = taker
+        self._received: deque[str | bytes] = deque()
+        self._some = Event()
+
+    async def send(self, message: str | bytes) -> None:
+        """Send a message. Waits while the other side wants none. Raises ChannelClosed when it is over."""
+        await self.wire.wanted.wait()
+        if self.close_code:
+            raise ChannelClosed(f"the WebSocket is closed ({self.close_code})")
+        if isinstance(message, str):
+            self._taker.received_text(message.encode())
+        else:
+            self._taker.received_binary(message)
+
+    async def send_json(self, value: object) -> None:
+        """Send a value as JSON text."""
+        await self.send(msgspec.json.encode(value).decode())
+
+    async def receive(self) -> str | bytes:
+        """Return the next message. Raises ChannelClosed when it is over, and all has been returned."""
+        while not self._received:
+            if self.close_code:
+                raise ChannelClosed(f"the WebSocket is closed ({self.close_code}): {self.close_reason}")
+            self._some.clear()
+            await self._some.wait()
+        return self._received.popleft()
+
+    async def receive_json(self) -> Any:
+        """Return the next message, decoded from JSON."""
+        return msgspec.json.decode(await self.receive())
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Leave. Idempotent."""
+        self.end(code, reason)
+
+    def take(self, message: str | bytes) -> None:
+        """Note a message of the other side."""
+        if not self.close_code:
+            self._received.append(message)
+            self._some.set()
+
+    def end(self, code: int, reason: str) -> None:
+        """Be over, and tell the other side."""
+        if not self.close_code:
+            self.close_code = code
+            self.close_reason = reason
+            self._some.set()
+            self.wire.wanted.set()
+            self._taker.closed(code, reason)
+
+
+class _MemorySocket(WebSocket):
+    """What the application writes to, with a `TestSocket` at the other end."""
+
+    def __init__(self, peer: TestSocket) -> None:
+        self.writable = True
+        self.deflate = False
+        self.subprotocol = peer.subprotocol
+        self.wanted = Event()
+        self.wanted.set()
+        self._peer = peer
+
+    def write(self, data: bytes) -> None:
+        start = 0
+        while start < len(data):  # frames, as `server_frame` makes them
+            size = data[start + 1]
+            body = start + 2
+            if size > 125:
+                body += 2 if size == 126 else 8
+                size = int.from_bytes(data[start + 2 : body], "big")
+            payload = data[body : body + size]
+            self._peer.take(payload.decode() if data[start] & 0x0F == TEXT else payload)
+            start = body + size
+
+    def send_text(self, data: bytes) -> None:
+        self.write(server_frame(TEXT, data))
+
+    def send_binary(self, data: bytes) -> None:
+        self.write(server_frame(BINARY, data))
+
+    def ping(self, payload: bytes = b"") -> None: ...
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self._peer.end(code, reason)
+
+    def write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        self.wanted.clear()
+
+    def resume_reading(self) -> None:
+        self.wanted.set()
+
+    def abort(self) -> None:
+        self._peer.end(1006, "")
+
+
+class _MemoryStream(Stream):
+    """What the application writes a stream to, with the test at the other end."""
+
+    def __init__(self, response: StreamingResponse) -> None:
+        self.writable = True
+        self._taker = response.taker
+        self._parts: deque[bytes] = deque()
+        self._some = Event()
+        self._opened = False
+        self._ended = False
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Open it, and iterate over what is written."""
+        if not self._opened:
+            self._opened = True
+            self._taker.opened(self)
+        while self._parts or not self._ended:
+            if self._parts:
+                yield self._parts.popleft()
+            else:
+                self._some.clear()
+                await self._some.wait()
+
+    def end(self) -> None:
+        """Be over, and tell the application."""
+        if not self._ended:
+            self._ended = True
+            self._some.set()
+            self._taker.closed()
+
+    def write(self, data: bytes) -> None:
+        if not self._ended:
+            self._parts.append(data)
+            self._some.set()
+
+    def write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+    def close(self) -> None:
+        self.end()
+
+    def abort(self) -> None:
+        self.end()
 
 
 class _Feeder(BodySource):

@@ -63,6 +63,8 @@ STATUSES: Final[Mapping[str, int]] = {
     "too_many_requests": 429,
     "unavailable": 503,
     "timed_out": 503,
+    "nobody_serves": 503,
+    "request_failed": 502,
     "remote_protocol_error": 400,
     "local_protocol_error": 500,
     "engine_error": 500,

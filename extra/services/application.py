@@ -7,19 +7,19 @@ Whoever hosts it enters it and hands in requests: an ASGI server (`extra.bridges
 starts the broker, if it is the application's own, then the services in their order; leaving does the same in
 reverse, and goes on when one of them fails.
 
-Tasks: one for the calls that requests have left for afterwards, while there are any; all are in one group,
-which is the application's.
+Tasks: one for each method that reacts to a topic, one for each period, one for each WebSocket, and one for
+the calls that a request has left for afterwards. All are in one group, which is the application's.
 """
 
 import asyncio
 import inspect
 import logging
-from asyncio import TaskGroup
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from asyncio import Task, TaskGroup
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from extra.errors import BrokerClosed
+from extra.errors import BrokerClosed, InvalidFilter
 from extra.http import (
     CONVERTORS,
     Application,
@@ -35,12 +35,17 @@ from extra.http import (
     parse_pattern,
     problem_response,
 )
-from extra.pubsub import Broker
+from extra.pubsub import Broker, Message
 from extra.services.declarations import Declarations, Declared
 from extra.services.endpoint import Endpoint
 from extra.services.limits import ServiceLimits
+from extra.services.reactions import Reaction
+from extra.services.replies import Asker, Replier
+from extra.services.schedule import LoopTimer, Schedule, Timer
 from extra.services.service import Service
+from extra.services.sockets import SocketEndpoint, asks_for_websocket
 from extra.services.threads import Threads
+from extra.services.topics import TopicPattern
 
 __all__ = ["Services"]
 
@@ -58,12 +63,14 @@ class Services:
         error_response: ErrorResponse | None = None,
         limits: ServiceLimits | None = None,
         debug: bool = False,
+        timer: Timer | None = None,
     ) -> None:
         """Read what the services declare; classes are instantiated without arguments.
 
         `broker` is one that others keep open; None is one of its own. `middleware` stands around all
         services, the first is the outermost. `error_response` makes the responses to errors: by default
-        problem documents, and with `debug` pages that show the traceback, for nobody but developers.
+        problem documents, and with `debug` pages that show the traceback, for nobody but developers. `timer`
+        is what schedules go by, the event loop's time by default.
 
         Raises:
             TypeError: a method's signature does not go with what it is declared for.
@@ -79,6 +86,12 @@ class Services:
         self._tasks: TaskGroup | None = None
         self._started: list[Service] = []
         self._listed: list[tuple[str, str, str]] = []
+        self._timer = timer if timer is not None else LoopTimer()
+        self._reactions: list[Reaction | Replier] = []
+        self._sockets: list[SocketEndpoint] = []
+        self._schedules: list[Schedule] = []
+        self._scheduled: list[Task[None]] = []
+        self._asker: Asker | None = None
         self._router = Router(_convertors_of(self.services))
         for service in self.services:
             self._take_in(service)
@@ -120,10 +133,18 @@ class Services:
         self._broker = broker
         self._owns_broker = False
 
+    async def ask(self, topic: str, data: object, timeout_s: float) -> Message:
+        """Make a request over a topic, and return the reply; see `Service.ask`."""
+        if self._asker is None:
+            raise BrokerClosed("the application has not been started")
+        return await self._asker.ask(topic, data, timeout_s)
+
     # Life
 
     def drain(self) -> None:
-        """End what goes on by itself: the host shuts down."""
+        """Close the WebSockets: the host shuts down."""
+        for endpoint in self._sockets:
+            endpoint.drain()
 
     async def __aenter__(self) -> Self:
         assert self._tasks is None, "an application is entered once"
@@ -131,52 +152,63 @@ class Services:
             self._broker = Broker()
         if self._owns_broker:
             await self._broker.start()
-        self._tasks = TaskGroup()
-        await self._tasks.__aenter__()
+        tasks = self._tasks = TaskGroup()
+        await tasks.__aenter__()
+        self._asker = Asker(self._broker, tasks, self.limits)
         try:
             for service in self.services:
                 self._started.append(service)
                 await service.start()
+            for reaction in self._reactions:
+                await reaction.start(self._broker, tasks)
         except BaseException:
             await self._stop()
-            await self._leave()
             raise
+        self._scheduled = [tasks.create_task(schedule.run()) for schedule in self._schedules]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         failures = await self._stop()
-        await self._leave()
         if failures and error is None:
             raise ExceptionGroup("services have failed to stop", failures)
 
     async def _stop(self) -> list[Exception]:
-        """Stop what has been started, in reverse; return what went wrong, which has been logged."""
+        """Stop everything, in reverse; return what of the services went wrong, which has been logged."""
+        self.drain()
+        for task in self._scheduled:
+            task.cancel()
+        for reaction in self._reactions:
+            await reaction.stop()
         failures: list[Exception] = []
-        while self._started:
-            service = self._started.pop()
-            try:
-                async with asyncio.timeout(self.limits.stop_timeout_s):
-                    await service.stop()
-            except Exception as error:
-                logger.exception("%s has failed to stop", type(service).__name__)
-                failures.append(error)
+        try:
+            await self._end_tasks()
+        finally:
+            while self._started:
+                service = self._started.pop()
+                try:
+                    async with asyncio.timeout(self.limits.stop_timeout_s):
+                        await service.stop()
+                except Exception as error:
+                    logger.exception("%s has failed to stop", type(service).__name__)
+                    failures.append(error)
+            self._threads.close()
+            if self._owns_broker and self._broker is not None:
+                await self._broker.close()
         return failures
 
-    async def _leave(self) -> None:
-        """End the tasks, the threads and the broker."""
+    async def _end_tasks(self) -> None:
+        """Wait for what is under way, for a while, and cancel the rest."""
         tasks = self._tasks
         assert tasks is not None
+        assert self._asker is not None
+        await self._asker.stop()
         try:
             async with asyncio.timeout(self.limits.stop_timeout_s):
                 await tasks.__aexit__(None, None, None)
         except TimeoutError:
-            logger.warning("what was still to be done has been cancelled after stop_timeout_s")
-        finally:
-            self._threads.close()
-            if self._owns_broker and self._broker is not None:
-                await self._broker.close()
+            logger.warning("what was still under way has been cancelled after stop_timeout_s")
 
     # Private
 
@@ -185,9 +217,17 @@ class Services:
         service._services = self
         for name, declarations in service.declared():
             method = getattr(service, name)
-            for declared in declarations.places:
-                if declared.kind == "HTTP":
-                    self._add_route(service, method, declared, declarations)
+            where = f"{type(service).__name__}.{name}"
+            try:
+                for declared in declarations.places:
+                    if declared.kind in ("HTTP", "WEBSOCKET"):
+                        self._add_route(service, method, declared, declarations, where)
+                    else:
+                        self._add_reaction(method, declared, declarations, where)
+                for period_s in declarations.periods_s:
+                    self._add_schedule(method, period_s, declarations, where)
+            except (TypeError, ValueError, InvalidFilter) as error:
+                raise type(error)(f"{where}: {error}") from None
 
     def _add_route(
         self,
@@ -195,11 +235,25 @@ class Services:
         method: Callable[..., object],
         declared: Declared,
         declarations: Declarations,
+        where: str,
     ) -> None:
         path = _joined(service.prefix, declared.place)
-        where = f"{type(service).__name__}.{method.__name__}"
-        try:
-            pattern = parse_pattern(path, self._router.convertors)
+        pattern = parse_pattern(path, self._router.convertors)
+        conditions = list(declarations.conditions)
+        endpoint: Endpoint | SocketEndpoint
+        if declared.kind == "WEBSOCKET":
+            endpoint = SocketEndpoint(
+                method,
+                declared,
+                declarations,
+                pattern,
+                service=service,
+                limits=self.limits,
+                spawn=self._spawn,
+            )
+            self._sockets.append(endpoint)
+            conditions.insert(0, asks_for_websocket)
+        else:
             endpoint = Endpoint(
                 method,
                 declared,
@@ -210,21 +264,50 @@ class Services:
                 usual_timeout_s=self.limits.timeout_s,
                 error_response=self._error_response,
             )
-            handler: Handler = endpoint
-            if service.middleware:
-                handler = Application(
-                    endpoint, middleware=service.middleware, error_response=self._error_response
-                )
-            self._router.add(
-                declared.methods,
-                path,
-                handler,
-                priority=declared.priority,
-                condition=_all_of(declarations.conditions),
+        handler: Handler = endpoint
+        if service.middleware:
+            handler = Application(
+                endpoint, middleware=service.middleware, error_response=self._error_response
             )
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{where}: {error}") from None
-        self._listed += [(each, path, where) for each in declared.methods.split()]
+        methods = declared.methods or "GET"
+        condition = _all_of(conditions)
+        self._router.add(methods, path, handler, priority=declared.priority, condition=condition)
+        self._listed += [(each, path, where) for each in (declared.methods or declared.kind).split()]
+
+    def _add_reaction(
+        self, method: Callable[..., object], declared: Declared, declarations: Declarations, where: str
+    ) -> None:
+        pattern = TopicPattern(declared.place, self._router.convertors)
+        if declared.kind == "REQUEST":
+            replier = Replier(
+                method, declared, declarations, pattern, threads=self._threads, limits=self.limits
+            )
+            self._reactions.append(replier)
+        else:
+            reaction = Reaction(
+                method,
+                declared,
+                declarations,
+                pattern,
+                threads=self._threads,
+                usual_timeout_s=self.limits.timeout_s,
+            )
+            self._reactions.append(reaction)
+        self._listed.append((declared.kind, declared.place, where))
+
+    def _add_schedule(
+        self, method: Callable[..., object], period_s: float, declarations: Declarations, where: str
+    ) -> None:
+        schedule = Schedule(method, period_s, declarations, threads=self._threads, timer=self._timer)
+        self._schedules.append(schedule)
+        self._listed.append(("EVERY", f"{period_s:g} s", where))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task[None]:
+        """Run a coroutine in a task of the application's."""
+        if self._tasks is None:
+            coroutine.close()
+            raise BrokerClosed("the application has not been started")
+        return self._tasks.create_task(coroutine)
 
     def _finish(self, request: Request) -> None:
         """Do what a request has left for afterwards, in a task of its own."""

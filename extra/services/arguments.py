@@ -128,6 +128,13 @@ class Signature:
             raise InvalidArguments(errors)
         return arguments
 
+    def take_members(
+        self, members: Mapping[str, object], arguments: dict[str, Any], errors: list[dict[str, str]]
+    ) -> None:
+        """Put into `arguments` what a JSON object has of the others, and into `errors` what is wrong."""
+        for parameter in self.others:
+            _put(parameter, members.get(parameter.name, MISSING), "data", arguments, errors, strict=True)
+
     async def all_arguments_of(self, request: Request) -> dict[str, Any]:
         """Return the arguments for a request: what path and query have not is looked for in its body.
 

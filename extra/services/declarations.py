@@ -9,7 +9,7 @@ that overrides another one says anew what it is for. Type checkers see the funct
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final, TypeVar
@@ -47,6 +47,7 @@ class Declared:
     priority: int
     timeout_s: float | None
     exposed: bool = False
+    subprotocols: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -68,7 +69,12 @@ def declarations_of(function: object) -> Declarations | None:
 
 
 def on(
-    *, priority: int = 0, timeout_s: float | None = None, quick: bool = False, **places: str | Iterable[str]
+    *,
+    priority: int = 0,
+    timeout_s: float | None = None,
+    quick: bool = False,
+    subprotocols: Sequence[str] = (),
+    **places: str | Iterable[str],
 ) -> Callable[[Function], Function]:
     """Declare what a method answers, or reacts to. Each place is one text, or several.
 
@@ -83,13 +89,14 @@ def on(
 
     `priority` goes before what patterns say (`extra.http.Router`). An answer that is not there after
     `timeout_s` is given up, and the client gets 503; None is what the application says, and 0 is never. A
-    method that is not `async` runs in a thread, unless it is `quick`: then it must not block.
+    method that is not `async` runs in a thread, unless it is `quick`: then it must not block. `subprotocols`
+    are those that it speaks on a WebSocket, the best first.
 
     Raises:
         TypeError: there is no such key.
     """
     noted = [
-        Declared(*_kind_of(key), place, priority, timeout_s)
+        Declared(*_kind_of(key), place, priority, timeout_s, subprotocols=tuple(subprotocols))
         for key, given in places.items()
         for place in ([given] if isinstance(given, str) else given)
     ]

@@ -20,7 +20,7 @@ from extra.services.declarations import Declarations, Declared
 from extra.services.limits import TimedOut, within
 from extra.services.threads import Threads
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "bound_step"]
 
 logger = logging.getLogger("extra.services")
 
@@ -48,8 +48,8 @@ class Endpoint:
         self._threads = threads
         self._timeout_s = usual_timeout_s if declared.timeout_s is None else declared.timeout_s
         self._error_response = error_response
-        self._before = [_bound(step, service) for step in declarations.before]
-        self._after = [_bound(step, service) for step in declarations.after]
+        self._before = [bound_step(step, service) for step in declarations.before]
+        self._after = [bound_step(step, service) for step in declarations.after]
         is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
         self._in_thread = not (is_async or declarations.quick)
 
@@ -122,7 +122,7 @@ class Endpoint:
         return Response(200, content, content_type=content_type)
 
 
-def _bound(step: Callable[..., object], service: object) -> Callable[..., object]:
+def bound_step(step: Callable[..., object], service: object) -> Callable[..., object]:
     """Return a step of `pre` or `post` as it is called: one that takes `self` is the service's."""
     if next(iter(inspect.signature(step).parameters), "") != "self":
         return step

@@ -34,8 +34,23 @@ class ServiceLimits:
     waiting_limit: int = 1000
     """Those that wait for a thread; beyond, requests are answered 503."""
 
+    requests_limit: int = 100
+    """Requests over a topic that one method answers at one time."""
+
+    asking_limit: int = 10_000
+    """Requests of the application's own whose reply has not come."""
+
+    frame_limit_bytes: int = 2 * 1024 * 1024
+    """A message from a WebSocket."""
+
+    socket_waiting_limit: int = 64
+    """Messages from one WebSocket that wait for its method before its client has to."""
+
+    leave_timeout_s: float = 5.0
+    """How long a method may go on whose WebSocket is closed."""
+
     stop_timeout_s: float = 10.0
-    """How long what a service does on stopping may take, hook by hook."""
+    """How long what is under way may take when the application stops, and each service on stopping."""
 
 
 class TimedOut(ServiceUnavailable):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from extra.errors import BrokerClosed
 from extra.http import Convertor, Middleware
-from extra.pubsub import Broker, Receipt
+from extra.pubsub import Broker, Message, Receipt
 from extra.services.declarations import Declarations, declarations_of
 
 if TYPE_CHECKING:
@@ -70,6 +70,19 @@ class Service:
         return await self.broker.publish(
             topic, data, retain=retain, ttl=ttl, key=key, content_type=content_type, headers=headers
         )
+
+    async def ask(self, topic: str, data: object = None, *, timeout_s: float = 5.0) -> Message:
+        """Make a request over a topic, and return the reply.
+
+        Who serves says `@on(REQUEST=...)`, here or in another process on the same broker; several who do all
+        answer, and the first reply counts.
+
+        Raises:
+            NobodyServes: nobody is subscribed to the topic.
+            RequestFailed: the answer is an error; its `reason` is the code.
+            TimedOut: there was no reply in time.
+        """
+        return await self.services.ask(topic, data, timeout_s)
 
     def declared(self) -> Iterator[tuple[str, Declarations]]:
         """Iterate over the names of methods that are declared for something, and what for."""

@@ -5,9 +5,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from extra.http import Request, Response
+from extra.errors import ChannelClosed
+from extra.http import (
+    Request,
+    Response,
+    Stream,
+    StreamingResponse,
+    StreamTaker,
+    WebSocket,
+    WebSocketTaker,
+)
+from extra.protocols.websocket import BINARY, TEXT, server_frame
 from extra.services import Service, Services, on
-from extra.testing import TestClient
+from extra.testing import TestClient, TestSocket
 
 
 class Mirror(Service):
@@ -87,3 +97,59 @@ async def test_bug_of_middleware_is_the_test_s_to_see() -> None:
     async with TestClient(Services(Mirror, middleware=[fail])) as client:
         with pytest.raises(ZeroDivisionError):
             await client.get("/")
+
+
+class Streams(Service):
+    @on(GET="/ticks")
+    async def ticks(self) -> Response:
+        return StreamingResponse(Ticks(), content_type="text/event-stream")
+
+
+class Ticks(StreamTaker):
+    closed_count = 0
+
+    def opened(self, stream: Stream) -> None:
+        stream.write(b"a")
+        stream.write(b"b")
+        asyncio.get_running_loop().call_soon(stream.write, b"c")
+        asyncio.get_running_loop().call_soon(stream.close)
+
+    def writable(self) -> None: ...
+
+    def closed(self) -> None:
+        Ticks.closed_count += 1
+
+
+async def test_streams_are_read_to_their_end_or_left() -> None:
+    Ticks.closed_count = 0
+    async with TestClient(Services(Streams)) as client:
+        answer = await client.get("/ticks")
+        assert (answer.body, answer.header("content-type")) == (b"abc", "text/event-stream")
+        async with client.stream("GET", "/ticks") as answer:
+            assert await anext(answer.parts()) == b"a"
+        async with client.stream("GET", "/ticks"):
+            pass
+    assert Ticks.closed_count == 3
+
+
+async def test_frames_of_the_broker_are_messages() -> None:
+    socket = TestSocket(_Nothing(), None)
+    for size in (0, 125, 126, 70_000):
+        socket.wire.write(server_frame(TEXT, b"x" * size) + server_frame(BINARY, b"y" * size))
+        assert await socket.receive() == "x" * size
+        assert await socket.receive() == b"y" * size
+    socket.wire.ping()
+    assert socket.wire.write_buffer_size() == 0
+    socket.wire.abort()
+    assert socket.close_code == 1006
+    socket.wire.send_text(b"leads nowhere")
+    with pytest.raises(ChannelClosed):
+        await socket.receive()
+
+
+class _Nothing(WebSocketTaker):
+    def opened(self, socket: WebSocket) -> None: ...
+    def received_text(self, data: bytes) -> None: ...
+    def received_binary(self, data: bytes) -> None: ...
+    def writable(self) -> None: ...
+    def closed(self, code: int, reason: str) -> None: ...

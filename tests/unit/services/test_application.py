@@ -240,5 +240,5 @@ async def test_leaving_waits_for_what_is_left_up_to_a_limit(caplog: pytest.LogCa
     before = asyncio.all_tasks()
     async with TestClient(Services(Slow, limits=ServiceLimits(stop_timeout_s=0.001))) as client:
         await client.get("/")
-    assert "cancelled after stop_timeout_s" in caplog.text
+    assert "has been cancelled after stop_timeout_s" in caplog.text
     assert asyncio.all_tasks() == before
