@@ -1,38 +1,12 @@
-"""One table from the stable error codes to what each protocol says."""
+"""What each protocol says to the stable error codes. The table for HTTP is that of `extra.http`."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from extra.errors import ExtraError
-from extra.http import Response, problem
+from extra.http import STATUSES, Response, problem
 
 __all__ = ["CLOSE_CODES", "STATUSES", "NotAcceptable", "NotSubscribed", "Unsupported", "error_response"]
-
-STATUSES: Final[Mapping[str, int]] = {
-    "invalid_topic": 400,
-    "invalid_filter": 400,
-    "invalid_cursor": 400,
-    "invalid_payload": 400,
-    "invalid_command": 400,
-    "not_subscribed": 409,
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "auth_error": 403,
-    "not_found": 404,
-    "method_not_allowed": 405,
-    "request_timeout": 408,
-    "unrecoverable_position": 410,
-    "limit_exceeded": 413,
-    "unsupported": 415,
-    "remote_protocol_error": 400,
-    "local_protocol_error": 500,
-    "engine_error": 500,
-    "engine_unavailable": 503,
-    "broker_closed": 503,
-    "channel_closed": 503,
-    "internal": 500,
-}
-"""The HTTP status of each code. An error that knows its own `status` (a codec's 414, 431, 505) keeps it."""
 
 CLOSE_CODES: Final[Mapping[str, int]] = {
     "shutdown": 1001,

@@ -445,7 +445,7 @@ async def test_error_of_a_handler_is_a_problem_document_and_the_connection_lives
         refused, invalid = replies(peer.received)
         assert (refused.status, refused.fields["allow"]) == (405, "GET")
         assert refused.fields["content-type"] == "application/problem+json"
-        assert (invalid.status, b'"code":"invalid_topic"' in invalid.body) == (500, True)
+        assert (invalid.status, b'"code":"invalid_topic"' in invalid.body) == (400, True)
         assert not peer.is_closing()
 
 

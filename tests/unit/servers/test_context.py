@@ -21,7 +21,7 @@ async def test_date_is_renewed() -> None:
 
 async def test_error_of_ours_is_answered_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as run:
-        assert run.context.failure(InvalidTopic("no topic")).status == 500
+        assert run.context.failure(InvalidTopic("no topic")).status == 400
         assert run.counters.handler_failures == 0
     assert caplog.records == []
 
