@@ -104,6 +104,10 @@ $(LOAD_READY): pyproject.toml scripts/make_venv.sh
 bench: $(BUILT) $(LOAD_READY) ## measure what the broker costs, beside others
 	@$(AS_BUILT) EXTRA_LOAD_PYTHON="$(abspath $(LOAD_VENV))/bin/python" $(BIN)/python -m loadtest.bench $(ARGS)
 
+.PHONY: loadtest
+loadtest: $(BUILT) $(LOAD_READY) ## let users come and go for a minute, and see that nothing is lost
+	@$(AS_BUILT) EXTRA_LOAD_PYTHON="$(abspath $(LOAD_VENV))/bin/python" $(BIN)/python -m loadtest.swarm $(ARGS)
+
 .PHONY: clean
 clean: ## remove what was built; the virtual environment stays
 	@rm -rf $(BUILD) dist *.egg-info *.so .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage __pycache__
