@@ -47,6 +47,7 @@ def main(arguments: list[str]) -> int:
     for name in named or SCENARIOS:
         options = chosen if named else parser_for(name).parse_args(arguments)
         try:
+            options.rounds = options.rounds or SCENARIOS[name].ROUNDS
             SCENARIOS[name].run(report, options)
         except Mismatch as error:
             say(f"FAILED: {name}: {error}")
@@ -59,6 +60,7 @@ def parser_for(name: str = "") -> argparse.ArgumentParser:
     if name:
         parser = argparse.ArgumentParser(f"bench {name}", description=SCENARIOS[name].__doc__)
         SCENARIOS[name].add_arguments(parser)
+        rounds = f"medians of so many; {SCENARIOS[name].ROUNDS} without it"
     else:
         subjects = "\n".join(f"    {each:12}{summary(module)}" for each, module in SCENARIOS.items())
         parser = argparse.ArgumentParser(
@@ -67,7 +69,8 @@ def parser_for(name: str = "") -> argparse.ArgumentParser:
             description=f"{__doc__}\nsubjects:\n{subjects}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-    parser.add_argument("--rounds", type=int, default=3)
+        rounds = "medians of so many; each subject has its own number without it"
+    parser.add_argument("--rounds", type=int, help=rounds)
     parser.add_argument(
         "--ahead", action="store_true", help="run ahead of everything else on a busy machine; needs root"
     )

@@ -90,7 +90,10 @@ def result_of(module: str, *arguments: object) -> Any:
 @contextmanager
 def announced(*command: str, python: str = sys.executable) -> Iterator[Server]:
     """Start a Python server that prints its port or its URL, and end it."""
-    process = subprocess.Popen([python, *command], stdout=subprocess.PIPE, text=True)
+    environment = None
+    if python != sys.executable:  # another environment: it finds our sources, and nothing that is compiled
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([python, *command], stdout=subprocess.PIPE, text=True, env=environment)
     with _ended(process):
         assert process.stdout is not None
         line = process.stdout.readline().strip()

@@ -14,7 +14,7 @@ from typing import Final
 
 from loadtest.generator.payloads import BEGUN, FIRST, MESSAGE
 
-__all__ = ["Mismatch", "Sequence", "Transcript"]
+__all__ = ["PING", "Mismatch", "Sequence", "Transcript"]
 
 PING: Final = b"\x89\x00"
 """An empty ping of RFC 6455. No length of a frame with text in it looks like that."""
@@ -30,11 +30,12 @@ class Transcript:
     """What everybody on one topic gets, as bytes and as messages.
 
     `ends[n]` is where the n-th message ends among the bytes, `due[n]` when it was due (monotonic seconds).
-    The first one has the number `first`.
+    The first one has the number `first`. A `ping` between messages is answered, and no part of it.
     """
 
-    def __init__(self, first: int = 0) -> None:
+    def __init__(self, first: int = 0, ping: bytes = PING) -> None:
         self.first = first
+        self.ping = ping
         self.log = bytearray()
         self.ends: list[int] = []
         self.due: list[float] = []
@@ -58,12 +59,12 @@ class Transcript:
                 same = _common(self.log, position, rest)
                 position += same
                 rest = rest[same:]
-                if not rest.startswith(PING):
+                if not rest.startswith(self.ping):
                     raise Mismatch(self._difference(position, rest, who))
-                rest = rest.removeprefix(PING)
+                rest = rest.removeprefix(self.ping)
                 pong()
             else:
-                ahead, ping, rest = rest.partition(PING)
+                ahead, ping, rest = rest.partition(self.ping)
                 self._extend(ahead, who)
                 position += len(ahead)
                 if ping:
@@ -101,8 +102,9 @@ class Transcript:
 class Sequence:
     """What one subscriber gets whose messages are its own: `expected` are their numbers, in order."""
 
-    def __init__(self, expected: list[int]) -> None:
+    def __init__(self, expected: list[int], ping: bytes = PING) -> None:
         self.expected = expected
+        self.ping = ping
         self.count = 0
         self.due: list[float] = []
         self._tail = b""
@@ -110,8 +112,8 @@ class Sequence:
     def take(self, data: memoryview, who: str, pong: Callable[[], object]) -> None:
         """Search what was received. Raises Mismatch."""
         received = self._tail + data
-        if PING in received:
-            received = received.replace(PING, b"")
+        if self.ping in received:
+            received = received.replace(self.ping, b"")
             pong()
         end = 0
         for found in MESSAGE.finditer(received):

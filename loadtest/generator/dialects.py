@@ -1,57 +1,14 @@
-"""What to say to a server to subscribe and to publish: the only part of the load that knows protocols.
-
-A dialect gives the bytes that open a subscription, and how to know that it is open; the bytes of a
-publication; and what a server puts around messages that differs from subscriber to subscriber. The rest of
-the generator looks for messages in whatever comes.
-"""
+"""The dialects: ours, and those of the servers that the broker is compared with."""
 
 import json
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Final
 from urllib.parse import quote
 
-from websockets.speedups import apply_mask
+from loadtest.generator.dialect import BINARY, Dialect, Opening, Step, masked_frame, websocket
 
-__all__ = ["DIALECTS", "Dialect", "Opening", "Step", "masked_frame"]
+__all__ = ["DIALECTS"]
 
-MASK: Final = b"\x01\x02\x03\x04"
 END_OF_HEAD: Final = b"\r\n\r\n"
-TEXT: Final = 0x81
-BINARY: Final = 0x82
-
-
-@dataclass(frozen=True)
-class Step:
-    """Send this, then wait until these have come, one behind the other."""
-
-    send: bytes
-    until: tuple[bytes, ...]
-
-
-Opening = list[Step]
-
-
-class Dialect(ABC):
-    """One protocol. `framing` says what has to be taken off before subscribers can be compared.
-
-    `same` is nothing: the bytes are the same for all. `chunked` is the chunks of HTTP/1.1, `frames` the
-    headers of WebSocket frames that hold several messages.
-    """
-
-    framing: ClassVar[str] = "same"
-
-    @abstractmethod
-    def subscribing(self, filters: list[str], query: str) -> Opening:
-        """Return how a connection subscribes to all of `filters`. `query` is for the server alone."""
-
-    @abstractmethod
-    def publishing(self) -> Opening:
-        """Return how a connection begins that will publish."""
-
-    @abstractmethod
-    def publication(self, topic: str, payload: bytes) -> bytes:
-        """Return the bytes that publish."""
 
 
 class Raw(Dialect):
@@ -108,32 +65,76 @@ class ExtraEvents(Extra):
         return [Step(head.encode(), (END_OF_HEAD, b"\nid: ", b"\n\n"))]
 
 
-DIALECTS: Final[dict[str, Dialect]] = {
-    "raw": Raw(),
-    "addressed": Addressed(),
-    "extra": Extra(),
-    "extra-sse": ExtraEvents(),
-}
+class MQTT(Dialect):
+    """MQTT 3.1.1 over WebSocket, at most once: each packet in a binary frame of its own."""
+
+    def subscribing(self, filters: list[str], query: str) -> Opening:
+        wanted = b"".join([mqtt_text(each) + b"\x00" for each in filters])
+        subscribe = mqtt_packet(0x82, b"\x00\x01" + wanted)
+        return [
+            *self.publishing(),
+            Step(masked_frame(subscribe, BINARY), (b"\x00\x01" + bytes(len(filters)),)),
+        ]
+
+    def publishing(self) -> Opening:
+        connect = mqtt_packet(0x10, mqtt_text("MQTT") + b"\x04\x02\x00\x00" + mqtt_text(""))
+        return [
+            websocket("/mqtt", subprotocol="mqtt"),
+            Step(masked_frame(connect, BINARY), (b"\x20\x02\x00\x00",)),
+        ]
+
+    def publication(self, topic: str, payload: bytes) -> bytes:
+        return masked_frame(mqtt_packet(0x30, mqtt_text(topic) + payload), BINARY)
 
 
-def websocket(path: str, *until: bytes, subprotocol: str = "") -> Step:
-    """Return the handshake (RFC 6455 4.1), over when its answer, and then `until`, have come."""
-    head = (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    )
-    if subprotocol:
-        head += f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
-    return Step(f"{head}\r\n".encode(), (END_OF_HEAD, *until))
+class NATS(Dialect):
+    """NATS over WebSocket; a frame holds what a write brought together."""
 
+    framing = "frames"
+    ping = b"PING\r\n"
 
-def masked_frame(payload: bytes, opcode: int = TEXT) -> bytes:
-    """Return one frame of less than 64 KiB, as clients send it."""
-    size = len(payload)
-    head = bytes((opcode, 0x80 | size)) if size < 126 else bytes((opcode, 0xFE)) + size.to_bytes(2, "big")
-    return head + MASK + apply_mask(payload, MASK)
+    def __init__(self) -> None:
+        self.pong = masked_frame(b"PONG\r\n", BINARY)
+
+    def subscribing(self, filters: list[str], query: str) -> Opening:
+        wanted = "".join(f"SUB {each.replace('/', '.')} 1\r\n" for each in filters)
+        return [*self.publishing(), Step(masked_frame(f"{wanted}PING\r\n".encode(), BINARY), (b"PONG\r\n",))]
+
+    def publishing(self) -> Opening:
+        connect = b'CONNECT {"verbose":false,"pedantic":false,"protocol":1}\r\nPING\r\n'
+        return [websocket("/"), Step(masked_frame(connect, BINARY), (b"PONG\r\n",))]
+
+    def publication(self, topic: str, payload: bytes) -> bytes:
+        return masked_frame(
+            b"PUB %b %d\r\n%b\r\n" % (topic.replace("/", ".").encode(), len(payload), payload), BINARY
+        )
 
 
 def in_url(topic_filter: str) -> str:
     """Return a filter as it stands in a URL, where `#` cannot."""
     return quote(topic_filter.replace("+", "*").replace("#", "**"), safe="/*")
+
+
+def mqtt_text(text: str) -> bytes:
+    """Return a UTF-8 string of MQTT (section 1.5.3)."""
+    data = text.encode()
+    return len(data).to_bytes(2, "big") + data
+
+
+def mqtt_packet(kind: int, body: bytes) -> bytes:
+    """Return a control packet of MQTT (sections 2.2.1 to 2.2.3)."""
+    size, length = len(body), b""
+    while size > 127:
+        length += bytes((size & 0x7F | 0x80,))
+        size >>= 7
+    return bytes((kind,)) + length + bytes((size,)) + body
+
+
+DIALECTS: Final[dict[str, Dialect]] = {
+    "raw": Raw(),
+    "addressed": Addressed(),
+    "extra": Extra(),
+    "extra-sse": ExtraEvents(),
+    "mqtt": MQTT(),
+    "nats": NATS(),
+}

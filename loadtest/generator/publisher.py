@@ -20,7 +20,8 @@ import sys
 import time
 from typing import Any, Final
 
-from loadtest.generator.dialects import DIALECTS, masked_frame
+from loadtest.generator.dialect import masked_frame
+from loadtest.generator.dialects import DIALECTS
 from loadtest.generator.payloads import message_of
 from loadtest.generator.plan import Plan, picks
 

@@ -8,14 +8,13 @@ from bisect import bisect_left
 from typing import Final
 
 from loadtest.generator.checks import Mismatch, Sequence, Transcript
-from loadtest.generator.dialects import Dialect, masked_frame
+from loadtest.generator.dialect import Dialect
 from loadtest.generator.framing import FRAMINGS, Framing
 from loadtest.generator.payloads import FIRST, MESSAGE
 from loadtest.generator.plan import Group, Plan, picks
 
 __all__ = ["Follower", "Owner", "Stalled", "Subscriber"]
 
-PONG: Final = masked_frame(b"", 0x8A)
 GAP: Final = re.compile(rb'"op":"gap"[^}]*"reason":"overflow"[^}]*"dropped":(\d+)')
 GOODBYE: Final = re.compile(rb'"op":"goodbye"[^}]*"reason":"slow"')
 
@@ -34,10 +33,11 @@ class Subscriber(ABC):
         self.framing: Framing | None = FRAMINGS[dialect.framing]() if dialect.framing in FRAMINGS else None
         self.delays: list[float] | None = None
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self.answer_to_ping = dialect.pong
         self.begun = b""
 
     def pong(self) -> None:
-        self.socket.send(PONG)
+        self.socket.send(self.answer_to_ping)
 
     def send_step(self) -> None:
         self.socket.send(self.steps[0].send)
@@ -118,7 +118,8 @@ class Owner(Subscriber):
     def __init__(self, name: str, dialect: Dialect, group: Group, number: int, plan: Plan) -> None:
         super().__init__(name, dialect, group, number)
         picked = picks(plan.topics, plan.messages)
-        self.sequence = Sequence([message for message, topic in enumerate(picked) if topic == number])
+        own = [message for message, topic in enumerate(picked) if topic == number]
+        self.sequence = Sequence(own, dialect.ping)
 
     def receive(self, data: memoryview) -> None:
         before = self.sequence.count

@@ -59,7 +59,7 @@ class Subscribers:
         """Make the subscribers, group by group."""
         dialect = DIALECTS[self.plan.dialect]
         for group in self.plan.groups:
-            transcript = Transcript(self.plan.first)
+            transcript = Transcript(self.plan.first, dialect.ping)
             every = max(1, group.count // group.probes) if group.probes else 0
             for number in range(group.count):
                 if group.is_stalled:

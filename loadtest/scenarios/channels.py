@@ -5,7 +5,9 @@ from argparse import ArgumentParser, Namespace
 from loadtest.processes import result_of
 from loadtest.report import Column, Report, ratios
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["ROUNDS", "add_arguments", "run"]
+
+ROUNDS = 5
 
 
 def add_arguments(parser: ArgumentParser) -> None:

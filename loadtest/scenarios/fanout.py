@@ -5,13 +5,16 @@ from functools import partial
 
 from loadtest.delivery import DELIVERY_COLUMNS, deliver
 from loadtest.generator.plan import Group
-from loadtest.report import Report, ratios
+from loadtest.peers import installed_peers
+from loadtest.report import Report, ratios, say
 from loadtest.rounds import interleaved
 from loadtest.targets import EXTRA, EXTRA_EVENTS, FLOOR
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["ROUNDS", "add_arguments", "run"]
 
-TARGETS = {"floor": FLOOR, "extra-broker": EXTRA, "extra-broker, SSE": EXTRA_EVENTS}
+ROUNDS = 3
+
+OURS = {"floor": FLOOR, "extra-broker": EXTRA, "extra-broker, SSE": EXTRA_EVENTS}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -20,10 +23,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--subscribers", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=2.5)
     parser.add_argument("--payload-bytes", type=int, default=128)
+    parser.add_argument(
+        "--peer-rate", type=int, default=100, help="up to which rate others are measured as well; 0: not"
+    )
 
 
 def run(report: Report, arguments: Namespace) -> None:
     """Measure each rate by itself. Raises Mismatch."""
+    peers, missing = installed_peers()
+    for name in missing:
+        say(f"not installed here, so not measured: {name}")
     for rate in (int(each) for each in arguments.rate.split(",")):
         measure = partial(
             deliver,
@@ -32,7 +41,8 @@ def run(report: Report, arguments: Namespace) -> None:
             seconds=arguments.seconds,
             payload_bytes=arguments.payload_bytes,
         )
-        rows = interleaved(TARGETS, arguments.rounds, measure)
+        targets = {**OURS, **peers} if rate <= arguments.peer_rate else OURS
+        rows = interleaved(targets, arguments.rounds, measure)
         ratios(rows, "us_per_delivery", "floor")
         ratios(rows, "us_per_delivery", "extra-broker", into="to_extra")
         size = f"{arguments.subscribers} subscribers, {arguments.payload_bytes} bytes"

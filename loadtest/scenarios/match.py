@@ -7,7 +7,9 @@ from loadtest.processes import result_of
 from loadtest.report import Column, Report, ratios
 from loadtest.rounds import interleaved
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["ROUNDS", "add_arguments", "run"]
+
+ROUNDS = 1
 
 
 def add_arguments(parser: ArgumentParser) -> None:

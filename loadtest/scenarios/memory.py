@@ -5,11 +5,14 @@ from argparse import ArgumentParser, Namespace
 
 from loadtest.children import publisher, subscribers
 from loadtest.generator.plan import Group, Plan
+from loadtest.peers import installed_peers
 from loadtest.report import Column, Report, ratios
 from loadtest.rounds import interleaved
 from loadtest.targets import EXTRA, EXTRA_EVENTS, FLOOR, Target
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["ROUNDS", "add_arguments", "run"]
+
+ROUNDS = 1
 
 FIRST_CONNECTIONS = 200
 """They pay for what is loaded and allocated once."""
@@ -28,12 +31,16 @@ COLUMNS = [
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what can be chosen."""
     parser.add_argument("--connections", type=int, default=8000)
+    parser.add_argument("--ours", action="store_true", help="leave out the others")
 
 
 def run(report: Report, arguments: Namespace) -> None:
     """Measure. Raises Mismatch when a message does not reach everybody."""
+    targets = {"floor": FLOOR, "extra-broker": EXTRA, "extra-broker, SSE": EXTRA_EVENTS}
+    if not arguments.ours:
+        targets |= installed_peers()[0]
     rows = interleaved(
-        {"floor": FLOOR, "extra-broker": EXTRA, "extra-broker, SSE": EXTRA_EVENTS},
+        targets,
         arguments.rounds,
         lambda target: measure(target, arguments.connections),
     )

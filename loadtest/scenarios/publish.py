@@ -12,7 +12,9 @@ from loadtest.report import Column, Report, percentile, ratios
 from loadtest.rounds import interleaved
 from loadtest.targets import EXTRA, FLOOR, HELLO, Target
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["ROUNDS", "add_arguments", "run"]
+
+ROUNDS = 3
 
 PAYLOAD_BYTES = 128
 PIPELINE_COLUMNS = [

@@ -12,7 +12,9 @@ from loadtest.report import Column, Report
 from loadtest.rounds import interleaved
 from loadtest.targets import EXTRA, EXTRA_EVENTS, Target
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["ROUNDS", "add_arguments", "run"]
+
+ROUNDS = 1
 
 SETTLING_S = 1.0
 RATE = 1000

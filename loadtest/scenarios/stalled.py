@@ -20,7 +20,9 @@ from loadtest.report import Column, Report, percentile, ratios
 from loadtest.rounds import interleaved
 from loadtest.targets import broker
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["ROUNDS", "add_arguments", "run"]
+
+ROUNDS = 1
 
 OPTIONS = ("--broker-outbox-limit-bytes", str(128 * 1024), "--websocket-close-timeout-s", "60")
 RECEIVE_BUFFER_BYTES = 4096

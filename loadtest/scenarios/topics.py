@@ -13,7 +13,9 @@ from loadtest.report import Report, ratios
 from loadtest.rounds import interleaved
 from loadtest.targets import ADDRESSED_FLOOR, EXTRA
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["ROUNDS", "add_arguments", "run"]
+
+ROUNDS = 3
 
 
 def add_arguments(parser: ArgumentParser) -> None:
