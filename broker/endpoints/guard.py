@@ -34,6 +34,7 @@ class Guard:
                 *[name.lower() for name in settings.server.allow_hosts],
             }
         )
+        self.last_host = ""  # the last that was checked and let in: checking takes longer than all the rest
 
     async def __call__(self, request: Request, following: Handler) -> Response:
         """Let `following` answer.
@@ -41,7 +42,9 @@ class Guard:
         Raises Forbidden when the request comes from a page that may not ask.
         """
         host = request.host.lower()
-        self._check_host(host, request)
+        if not host or host != self.last_host:
+            self._check_host(host, request)
+            self.last_host = host
         origin = (request.header("origin") or "").lower()
         if not origin:
             return await following(request)

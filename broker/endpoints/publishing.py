@@ -1,6 +1,6 @@
 """Publishing over HTTP: one message as a body, or many in one request."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -45,13 +45,13 @@ class Publisher:
         self.hub = hub
         self.broker = hub.broker
 
-    async def publish(self, request: Request) -> Response:
+    def publish(self, request: Request) -> Awaitable[Response]:
         """Publish the body."""
-        return await self._publish(request, retain=flag_of(request, "retain") or False)
+        return self._publish(request, retain=flag_of(request, "retain") or False)
 
-    async def retain(self, request: Request) -> Response:
+    def retain(self, request: Request) -> Awaitable[Response]:
         """Publish the body and retain it."""
-        return await self._publish(request, retain=True)
+        return self._publish(request, retain=True)
 
     async def clear(self, request: Request) -> Response:
         """Let go of what the topic retains; 204 also when there was nothing."""
@@ -101,7 +101,11 @@ class Publisher:
             expires_at=broker.expiry(ttl),
             retained=retain,
         )
-        receipt = await broker.publish_message(message, key)
+        reached = broker.publish_at_once(message) if key is None else -1
+        if reached < 0:
+            receipt = await broker.publish_message(message, key)
+        else:
+            receipt = Receipt(message.topic, message.offset, message.cursor, reached)
         return Response(
             201,
             msgspec.json.encode(_told(receipt)),

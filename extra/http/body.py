@@ -8,7 +8,9 @@ parts or whole. When the handler has to wait, the source is told so, which is wh
 import asyncio
 from abc import abstractmethod
 from collections import deque
-from typing import Final, Protocol
+from typing import Final, Protocol, final
+
+from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError, LocalProtocolError
 from extra.http.errors import BodyTooLarge
@@ -20,6 +22,7 @@ SMALL_PART_BYTES: Final = 4096
 """Behind so many parts, further ones are put together up to this size."""
 
 
+@mypyc_attr(native_class=False)  # who implements it may be interpreted
 class BodySource(Protocol):
     """Where a body comes from."""
 
@@ -30,6 +33,8 @@ class BodySource(Protocol):
         """The handler waits for more, and nothing lies ready."""
 
 
+@final
+@mypyc_attr(native_class=True)
 class Body:
     """One body: fed by the connection (`feed`, `end`, `fail`), taken by the handler (`read`, `read_all`).
 
@@ -132,6 +137,21 @@ class Body:
             if len(whole) > limit:
                 raise BodyTooLarge(limit, limit_name)
         return bytes(whole)
+
+    def take_all(self, limit_bytes: int | None = None, limit_name: str = "body_limit_bytes") -> bytes:
+        """Do what `read_all` does for a body that has `ended`: without a coroutine, as most have by then.
+
+        Raises:
+            BodyTooLarge: as `read_all` does.
+        """
+        assert self.ended
+        limit = self._limit_bytes if limit_bytes is None else limit_bytes
+        if self.received_bytes > limit:
+            raise BodyTooLarge(limit, limit_name)
+        whole = self._parts.popleft() if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self.buffered_bytes = 0
+        return whole
 
     async def _wait(self) -> None:
         if self._waiter is not None:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, overload
+from typing import Any, Final, final, overload
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from extra.errors import InvalidPayload, LocalProtocolError
 from extra.http.body import Body
@@ -23,6 +24,8 @@ BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 CHARSET: Final = re.compile(r";\s*charset=\"?([A-Za-z0-9._-]{1,40})", re.IGNORECASE)
 
 
+@final
+@mypyc_attr(native_class=True)
 class Request:
     """One request: its head at once, its body when asked for.
 
@@ -171,25 +174,25 @@ class Request:
                 with the name that the message gives it.
             RemoteProtocolError, RequestTimeout: the body did not arrive whole.
         """
-        if isinstance(self._body, Body):
+        body = self._body
+        if isinstance(body, Body):
             self._take()
-            self._body = await self._body.read_all(limit_bytes, limit_name)
-        elif limit_bytes is not None and len(self._body) > limit_bytes:
+            if body.ended:
+                self._body = body.take_all(limit_bytes, limit_name)
+            else:
+                self._body = await body.read_all(limit_bytes, limit_name)
+            return self._body
+        if limit_bytes is not None and len(body) > limit_bytes:
             raise BodyTooLarge(limit_bytes, limit_name)
-        return self._body
+        return body
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    def stream(self) -> AsyncIterator[bytes]:
         """Iterate over the body as it arrives, in parts of any size. Once only, and without a limit.
 
-        Raises:
+        Raises, when the iteration begins or goes on:
             RemoteProtocolError, RequestTimeout: the body did not arrive whole.
         """
-        self._take()
-        if isinstance(self._body, Body):
-            while part := await self._body.read():
-                yield part
-        elif self._body:
-            yield self._body
+        return _BodyParts(self)
 
     @property
     def body_arrived(self) -> bool:
@@ -326,6 +329,32 @@ class Request:
         if self._taken:
             raise LocalProtocolError("the body has been taken")
         self._taken = True
+
+
+class _BodyParts:
+    """The iteration over a body, of an async generator's kind: those are not compiled."""
+
+    __slots__ = ("_begun", "_request")
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._begun = False
+
+    def __aiter__(self) -> "_BodyParts":
+        return self
+
+    async def __anext__(self) -> bytes:
+        body = self._request._body
+        part = b""
+        if not self._begun:
+            self._request._take()
+            self._begun = True
+            part = body if isinstance(body, bytes) else b""
+        if isinstance(body, Body):
+            part = await body.read()
+        if not part:
+            raise StopAsyncIteration
+        return part
 
 
 class _More:

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterable, Sequence
 from http import HTTPStatus
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, final
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from extra.http.cookies import SameSite, format_cookie
 from extra.http.parts import BINARY, TEXT, Parts
@@ -25,6 +26,7 @@ Headers: TypeAlias = Sequence[tuple[str, str]]
 """Names and values as sent. `Content-Length`, `Connection`, `Date` and `Server` are the connection's."""
 
 
+@mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
 class Response:
     """A status, header fields and a body.
 
@@ -88,6 +90,8 @@ class Response:
         return self.set_cookie(name, "", max_age_s=0, path=path, domain=domain, secure=secure)
 
 
+@final
+@mypyc_attr(native_class=True)
 class StreamingResponse(Response):
     """A response whose body is written by `taker`, for as long as it likes.
 
@@ -104,6 +108,8 @@ class StreamingResponse(Response):
         self.taker = taker
 
 
+@final
+@mypyc_attr(native_class=True)
 class WebSocketResponse(Response):
     """The consent to a WebSocket. The connection checks the handshake, and answers with an error otherwise.
 

@@ -199,12 +199,13 @@ class _Node:
 class _Search:
     """One walk through the tree: for the route of a request or, with `allowed`, for the methods there are."""
 
-    __slots__ = ("allowed", "best", "found", "levels", "request", "texts", "values")
+    __slots__ = ("allowed", "best", "found", "levels", "request", "texts", "values", "visits")
 
     def __init__(self, path: str, request: Request, allowed: set[str] | None = None) -> None:
         self.levels = path[1:].split("/") if path[:1] == "/" else []
         self.request = request
         self.allowed = allowed
+        self.visits = 0  # to nodes that further ones branch off from
         self.best = LOWEST
         self.found: Route | None = None
         self.texts: tuple[str, ...] = ()  # of the parameters of what has been found
@@ -215,6 +216,7 @@ class _Search:
 
         `texts` and `values` are what parameters have taken so far.
         """
+        self.visits += 1
         levels = self.levels
         while depth < len(levels):
             level = levels[depth]
