@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from broker.endpoints.hub import Hub, Pace
+from broker.endpoints.hub import PACE_BYTES, Hub, Pace
 from broker.endpoints.parameters import flag_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
 from extra.errors import ExtraError
@@ -70,20 +70,21 @@ class Publisher:
             limits.max_payload_bytes * BATCH_FACTOR, f"{BATCH_FACTOR} x broker.max_payload_bytes"
         )
         answers: list[JSONValue] = []
-        status = 201
-        pace = Pace()
+        stride = _Stride(self.broker)
         for item in decode(body, limits.batch_limit_messages):
+            if isinstance(item, Rejected):
+                answers += await stride.publish()
+                answers.append(_refusal(item.code, item.message))
+                continue
             try:
-                if isinstance(item, Rejected):
-                    answers.append(_refusal(item.code, item.message))
-                    status = 207
-                    continue
-                message = message_of(item, self.broker)
-                answers.append(_told(await self.broker.publish_message(message, item.key)))
-                await pace.spend(message.size)
+                stride.add(message_of(item, self.broker), item.key)
             except ExtraError as error:
+                answers += await stride.publish()
                 answers.append(_refusal(error.code, str(error)))
-                status = 207
+            if stride.size >= PACE_BYTES:
+                answers += await stride.publish()
+        answers += await stride.publish()
+        status = 207 if any(isinstance(answer, dict) and "error" in answer for answer in answers) else 201
         return json_response(answers, status)
 
     async def _publish(self, request: Request, retain: bool) -> Response:
@@ -110,6 +111,36 @@ class Publisher:
             content_type="application/json",
             headers=(("Extra-Cursor", receipt.cursor),),
         )
+
+
+class _Stride:
+    """Messages of a batch that are published as one: an engine with a disk writes them in one go."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.size = 0
+        self._broker = broker
+        self._messages: list[Message] = []
+        self._keys: list[str | None] = []
+        self._pace = Pace()
+
+    def add(self, message: Message, key: str | None) -> None:
+        self._messages.append(message)
+        self._keys.append(key)
+        self.size += message.size
+
+    async def publish(self) -> list[JSONValue]:
+        """Publish what was added, and return a receipt or an error for each."""
+        if not self._messages:
+            return []
+        answers = await self._broker.publish_messages(self._messages, self._keys)
+        await self._pace.spend(self.size)
+        self.size = 0
+        self._messages = []
+        self._keys = []
+        return [
+            _told(answer) if isinstance(answer, Receipt) else _refusal(answer.code, str(answer))
+            for answer in answers
+        ]
 
 
 def message_of(publish: Publish, broker: Broker) -> Message:
