@@ -36,6 +36,7 @@ from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
 from extra.pubsub.outbox import OVERFLOW_POLICIES
+from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
 from extra.pubsub.session import CLOSED, HELD, LIVE, Consumer, Replay, Session
 from extra.topics import FilterTree, check_filter, check_topic, matches
@@ -46,11 +47,6 @@ PAGE_LIMIT: Final = 1000
 """So many messages are read from the log at once while a session catches up."""
 RETAINED_LIMIT: Final = 10_000
 """So many retained messages fit into one page of history."""
-STRETCH_BYTES: Final = 64 * 1024
-"""So much is published before the event loop turns and outboxes are written: a fraction of an outbox.
-
-Without it, who publishes a lot at once would overflow the outboxes of subscribers that do read.
-"""
 NO_LIMIT: Final = 1 << 62
 
 
@@ -119,8 +115,7 @@ class Broker(Delivery):
         self.receipts: OrderedDict[bytes, Remembered] = OrderedDict()
         self.underway: dict[bytes, asyncio.Event] = {}
         self.delivered = 0
-        self.stretch_bytes = 0
-        self.turning: asyncio.Event | None = None
+        self.pace = Pace(self.limits.outbox_limit_bytes)
         self.is_open = False
         self.session_number = 0
         self.published_total = 0
@@ -221,8 +216,8 @@ class Broker(Delivery):
     async def publish_message(self, message: Message, key: str | None = None) -> Receipt:
         """Publish a message that `compose` or an endpoint has made. Raises as `publish` does."""
         self._check_message(message)
-        if self.stretch_bytes >= STRETCH_BYTES:
-            await self._turn()
+        if self.pace.is_spent():
+            await self._turn(message.size)
         if key is not None:
             return await self._append_once(message, key)
         subscribers = self.engine.append_at_once(message)
@@ -259,7 +254,7 @@ class Broker(Delivery):
                         continue
                     self.underway[name] = asyncio.Event()
                 run.add(index, message, name)
-                if run.size >= STRETCH_BYTES:
+                if run.size >= self.pace.limit_bytes:
                     await self._append_run(run, answers)
             await self._append_run(run, answers)
         finally:
@@ -273,7 +268,7 @@ class Broker(Delivery):
         `publish` does. Cost: that of `engine.append_at_once`; no coroutine is made.
         """
         self._check_message(message)
-        if self.stretch_bytes >= STRETCH_BYTES:
+        if self.pace.is_spent():
             return -1
         reached = self.engine.append_at_once(message)
         if reached >= 0:
@@ -728,22 +723,9 @@ class Broker(Delivery):
                 " (broker.max_payload_bytes)"
             )
 
-    async def _turn(self) -> None:
-        """Wait while the event loop turns, as enough was published since it did.
-
-        One waiter turns it for all. Each may then publish something, so that none is left behind for ever.
-        """
-        if self.turning is not None:
-            await self.turning.wait()
-        else:
-            self.turning = asyncio.Event()
-            try:
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)  # one turn writes what was woken in the turn before
-            finally:
-                self.stretch_bytes = 0
-                self.turning.set()
-                self.turning = None
+    async def _turn(self, size: int) -> None:
+        """Wait for the event loop to turn. Raises BrokerClosed."""
+        await self.pace.turn(size)
         self._check_is_open()
 
     def _published(self, message: Message, subscribers: int) -> Receipt:
@@ -752,7 +734,7 @@ class Broker(Delivery):
         return Receipt(message.topic, message.offset, message.cursor, subscribers)
 
     def _count(self, message: Message) -> None:
-        self.stretch_bytes += message.size
+        self.pace.spend(message.size)
         self.published_total += 1
         self.published_bytes_total += len(message.payload)
 
@@ -779,8 +761,8 @@ class Broker(Delivery):
         """Append what a run holds, put what came of it where it belongs, and leave the run empty."""
         if not run.messages:
             return
-        if self.stretch_bytes >= STRETCH_BYTES:
-            await self._turn()
+        if self.pace.is_spent():
+            await self._turn(run.size)
         outcomes = await self.engine.append_many(run.messages, run.names)
         for number, outcome in enumerate(outcomes):
             message = run.messages[number]

@@ -69,6 +69,8 @@ def other_value(key: str) -> tuple[str, str, object]:
         "server.allow_anonymous": ("true", "true", True),
         "websocket.deflate": ("true", "true", True),
         "log.access": ("true", "true", True),
+        "store.path": ("/var/x.db", '"/var/x.db"', "/var/x.db"),
+        "store.durability": ("normal", '"normal"', "normal"),
         "log.level": ("debug", '"debug"', "debug"),
         "log.format": ("json", '"json"', "json"),
         "server.head_limit_bytes": ("1000", "1000", 1000),

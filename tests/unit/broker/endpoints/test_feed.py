@@ -9,7 +9,7 @@ from broker.endpoints.feed import CHUNK_BYTES, FEEDS_PER_TURN, Feed
 from broker.endpoints.hub import Hub
 from extra.errors import BrokerClosed, InvalidCommand
 from extra.pubsub import BrokerLimits, parse_since
-from extra.pubsub.broker import STRETCH_BYTES
+from extra.pubsub.pace import STRETCH_BYTES
 from tests.fakes.wire import FakeStream
 from tests.unit.broker.endpoints.driving import running_hub
 
