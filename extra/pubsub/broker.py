@@ -38,15 +38,15 @@ from extra.pubsub.messages import Messages
 from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
-from extra.pubsub.session import CLOSED, HELD, LIVE, Consumer, Replay, Session
+from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
 from extra.topics import FilterTree, check_filter, check_topic, matches
 
 __all__ = ["Broker", "BrokerLimits", "Page", "parse_overflow"]
 
-PAGE_LIMIT: Final = 1000
-"""So many messages are read from the log at once while a session catches up."""
 RETAINED_LIMIT: Final = 10_000
 """So many retained messages fit into one page of history."""
+FROM_START: Final = -2
+"""What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
 NO_LIMIT: Final = 1 << 62
 
 
@@ -76,7 +76,8 @@ class Page:
     `cursor` is where to go on; `complete` says that nothing is missing; `more`, that there is more.
 
     When it is not complete, messages up to `lost_until` are missing and `resume` is where to read all that is
-    left; an epoch that is gone has `lost_until` 0.
+    left; an epoch that is gone has `lost_until` 0. A page from the start is not complete, either, when the
+    start is gone; then it has what is left, and `resume` is empty.
     """
 
     messages: list[Message]
@@ -383,12 +384,16 @@ class Broker(Delivery):
         is_same_epoch, after, known = await self._start(filters, since, until)
         position = after
         lost_until = 0
+        begins_late = False
         found = 0
         more = False
         while position < until:
             piece = await self.engine.read(filters, position, until, limit + 1 - found, limit_bytes)
             if known < 0:
+                was_from_start = known == FROM_START
                 known = min(piece.evicted_until, until)
+                if was_from_start and piece.evicted_until <= until:
+                    begins_late = piece.evicted_until > 0
             else:
                 lost_until = max(lost_until, piece.evicted_until)
             for message in piece.messages:
@@ -411,7 +416,7 @@ class Broker(Delivery):
         return Page(
             messages,
             format_cursor(epoch, position, max(lost_until, known)),
-            complete,
+            complete and not begins_late,
             more,
             resume,
             lost_until,
@@ -523,15 +528,22 @@ class Broker(Delivery):
             EngineUnavailable: the log cannot be read just now; the session is as it was.
         """
         replay = session.replay
-        if replay is not None and replay.retained:
+        if replay is not None and replay.next_retained() is not None:
             self._put_retained(session, replay)
+            await asyncio.sleep(0)
         elif replay is not None and replay.after < replay.until:
             piece = await self.engine.read(
-                replay.filters, replay.after, replay.until, PAGE_LIMIT, session.outbox.limit_bytes // 4
+                replay.filters,
+                replay.after,
+                replay.until,
+                replay.page_limit(),
+                session.outbox.limit_bytes // 4,
             )
             if session.state != HELD:
                 return
             if replay.known < 0:
+                if replay.known == FROM_START and 0 < piece.evicted_until <= replay.until:
+                    replay.complete = False
                 replay.known = piece.evicted_until
                 replay.gone = min(piece.evicted_until, replay.until)
             elif piece.evicted_until > max(replay.known, replay.after):
@@ -543,7 +555,7 @@ class Broker(Delivery):
                 if len(replay.filters) == len(session.filters):
                     session.known = piece.evicted_until  # all that the session subscribes to
             for message in piece.messages:
-                if message.offset not in replay.given and not replay.is_covered(message):
+                if not replay.is_given(message) and not replay.is_covered(message):
                     session.put(message)
                     replay.count += 1
             self.replayed_total += len(piece.messages)
@@ -555,7 +567,7 @@ class Broker(Delivery):
                 list(session.filters),
                 session.position,
                 session.pending_from,
-                PAGE_LIMIT,
+                PAGE_LIMIT_MESSAGES,
                 session.outbox.limit_bytes // 4,
             )
             if session.state != HELD:
@@ -652,13 +664,13 @@ class Broker(Delivery):
     async def _start(self, filters: list[str], since: Since, stood: int) -> tuple[bool, int, int]:
         """Return where `since` begins, for who stands at `stood`, which is now.
 
-        That is whether the epoch is the same, after which offset, and up to which loss is known: -1 when what
-        is gone already is no loss, as nobody has been promised it.
+        That is whether the epoch is the same, after which offset, and up to which loss is known: below 0 when
+        what is gone already is no loss, as nobody has been promised it.
         """
         if since.kind == "now":
             return True, stood, -1
         if since.kind == "start":
-            return True, 0, -1
+            return True, 0, FROM_START
         if since.kind == "last":
             return True, min(stood, await self.engine.before_last(filters, since.count)), -1
         position = since.position
@@ -673,17 +685,17 @@ class Broker(Delivery):
         return True, position.offset, position.known
 
     def _put_retained(self, session: Session, replay: Replay) -> None:
-        put = 0
-        for message in replay.retained:
-            if put > 0 and not session.has_room():
-                break
-            put += 1
+        limit = replay.put + replay.page_limit()
+        while (message := replay.next_retained()) is not None:
+            replay.put += 1
             if not replay.is_covered(message):
-                session.put(message)
+                session.put_retained(message)
                 replay.count += 1
-        replay.retained = replay.retained[put:]
+            if replay.put == limit or not session.has_room():
+                break
 
     def _put_gap(self, session: Session, gap: Gap) -> None:
+        gap.cursor = format_cursor(self.engine.epoch(), gap.after or 0, gap.until)
         self.gaps_total += 1
         session.put_gap(gap)
 

@@ -12,7 +12,7 @@ runs at once, mostly to its end: then the answer is written in the turn of the e
 request arrived, and no task is made (`run_eagerly`). While one is suspended, further requests wait where
 they were received; once they are `RECEIVED_HIGH_WATER_BYTES`, nothing more is read, and the peer's going
 away is not noticed until the answer. Of requests that are there together `pipeline_limit` are answered in
-one turn.
+one turn, fewer when they take long.
 
 A peer that ends its side ends a suspended handler: it is cancelled, since whoever leaves a long-poll looks
 like this. One that has only half-closed does get the answers that need no waiting, and what comes of a cut
@@ -23,6 +23,7 @@ import asyncio
 from asyncio import Task
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
 from math import inf
+from time import perf_counter
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
@@ -63,6 +64,9 @@ __all__ = ["HTTPConnection"]
 
 RECEIVED_HIGH_WATER_BYTES: Final = 65_536
 """What is kept of a body, or of requests behind the one at work, before the peer has to wait."""
+
+SLICE_S: Final = 0.005
+"""After so long, pipelined requests of a connection let others have their turn."""
 
 DRAIN_LIMIT_BYTES: Final = 65_536
 """What is read of a body that nobody wants, so that its connection can go on."""
@@ -231,9 +235,10 @@ class HTTPConnection(Flow):
         self._scheduled = False
         self._advancing = True
         requests_left = self._context.limits.pipeline_limit
+        began = 0.0
         try:
             while self._state <= DRAINING and self.writable:
-                if not requests_left:
+                if not requests_left or (began and perf_counter() - began > SLICE_S):
                     self._advance_later()
                     break
                 event = self._parser.next_event()
@@ -244,6 +249,7 @@ class HTTPConnection(Flow):
                     break
                 if isinstance(event, RequestHead):
                     requests_left -= 1
+                    began = began or perf_counter()
                     self._begin(event)
                 elif isinstance(event, RequestEnd):
                     self._await_request()  # a body has been drained
