@@ -496,10 +496,16 @@ class _Socket(WebSocketTaker):
 
 def response_of(message: Message) -> Response:
     """Return the response that a start describes, without a body."""
-    headers = [
-        (name, value) for name, value in message.get("headers", ()) if name.lower() not in CONNECTION_FIELDS
-    ]
-    return Response(message["status"], headers=decoded(headers))
+    headers: list[tuple[bytes, bytes]] = []
+    length: int | None = None
+    for name, value in message.get("headers", ()):
+        if name.lower() not in CONNECTION_FIELDS:
+            headers.append((name, value))
+        elif name.lower() == b"content-length" and value.isdigit():
+            length = int(value)
+    response = Response(message["status"], headers=decoded(headers))
+    response.length = length
+    return response
 
 
 def decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -17,7 +17,7 @@ import logging
 from asyncio import Task, TaskGroup
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from extra.errors import BrokerClosed, InvalidFilter
 from extra.http import (
@@ -32,8 +32,11 @@ from extra.http import (
     Request,
     Response,
     Router,
+    as_page,
+    debug_response,
     parse_pattern,
     problem_response,
+    wants_page,
 )
 from extra.pubsub import Broker, Message
 from extra.services.declarations import Declarations, Declared
@@ -50,6 +53,8 @@ from extra.services.topics import TopicPattern
 __all__ = ["Services"]
 
 logger = logging.getLogger("extra.services")
+
+PROBLEM: Final = "application/problem+json"
 
 
 class Services:
@@ -68,9 +73,10 @@ class Services:
         """Read what the services declare; classes are instantiated without arguments.
 
         `broker` is one that others keep open; None is one of its own. `middleware` stands around all
-        services, the first is the outermost. `error_response` makes the responses to errors: by default
-        problem documents, and with `debug` pages that show the traceback, for nobody but developers. `timer`
-        is what schedules go by, the event loop's time by default.
+        services, the first is the outermost. `error_response` makes the responses to errors; by default they
+        are problem documents, or pages that say the same for who looks at them in a browser. With `debug`,
+        bugs are shown with their traceback, which is for developers alone. `timer` is what schedules go by,
+        the event loop's time by default.
 
         Raises:
             TypeError: a method's signature does not go with what it is declared for.
@@ -82,6 +88,7 @@ class Services:
         self._broker = broker
         self._owns_broker = broker is None
         self._error_response = error_response or problem_response
+        self._shows_pages = error_response is None
         self._threads = Threads(self.limits)
         self._tasks: TaskGroup | None = None
         self._started: list[Service] = []
@@ -107,6 +114,8 @@ class Services:
             if request.unfinished:
                 self._finish(request)
             raise
+        if response.content_type == PROBLEM and self._shows_pages and wants_page(request):
+            as_page(response)
         if type(response.body) is Parts and request.method == "HEAD":
             await response.body.aclose()
         if request.unfinished:
@@ -262,7 +271,7 @@ class Services:
                 service=service,
                 threads=self._threads,
                 usual_timeout_s=self.limits.timeout_s,
-                error_response=self._error_response,
+                failure=self._failure,
             )
         handler: Handler = endpoint
         if service.middleware:
@@ -308,6 +317,10 @@ class Services:
             coroutine.close()
             raise BrokerClosed("the application has not been started")
         return self._tasks.create_task(coroutine)
+
+    def _failure(self, error: Exception, request: Request, where: str) -> Response:
+        """Return the response to a bug of a service, which has been logged."""
+        return debug_response(error, request, where) if self.debug else self._error_response(error)
 
     def _finish(self, request: Request) -> None:
         """Do what a request has left for afterwards, in a task of its own."""
