@@ -53,8 +53,8 @@ class Endpoint:
         self._failure = failure
         self._before = [bound_step(step, service) for step in declarations.before]
         self._after = [bound_step(step, service) for step in declarations.after]
-        is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
-        self._in_thread = not (is_async or declarations.quick)
+        self._is_coroutine = inspect.iscoroutinefunction(method)
+        self._in_thread = not (self._is_coroutine or inspect.isasyncgenfunction(method) or declarations.quick)
 
     async def __call__(self, request: Request) -> Response:
         """Answer `request`. Raises what the method raises, if that is an error of ours."""
@@ -85,12 +85,15 @@ class Endpoint:
             arguments = await self._signature.all_arguments_of(request)
         else:
             arguments = self._signature.arguments_of(request)
-        if self._in_thread:
-            value = await self._threads.run(self._method, **arguments)
+        if self._is_coroutine:
+            value = await self._method(**arguments)  # type: ignore[misc]  # as has been asked
         else:
-            value = self._method(**arguments)
-        if inspect.isawaitable(value):
-            value = await value
+            if self._in_thread:
+                value = await self._threads.run(self._method, **arguments)
+            else:
+                value = self._method(**arguments)
+            if inspect.isawaitable(value):
+                value = await value
         response = value if type(value) is Response else await self._respond(value)
         for step in self._after:
             value = step(request, response)
