@@ -21,7 +21,7 @@ body.
 
 import asyncio
 from asyncio import Task
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from math import inf
 from typing import Final, final
 
@@ -48,7 +48,6 @@ from extra.protocols.http1 import (
     MalformedRequest,
     RequestEnd,
     RequestHead,
-    chunk,
     response_head,
 )
 from extra.protocols.websocket import WebSocketCodec
@@ -56,6 +55,7 @@ from extra.servers.context import ServerContext
 from extra.servers.eager import run_eagerly
 from extra.servers.flow import Flow
 from extra.servers.linger import LingeringConnection
+from extra.servers.parts import send_parts
 from extra.servers.stream import StreamConnection
 from extra.servers.websocket import WebSocketConnection
 
@@ -399,18 +399,7 @@ class HTTPConnection(Flow):
         keep_alive: bool,
     ) -> None:
         """Send `parts` as fast as the peer takes them. Raises LocalProtocolError if they are not `length`."""
-        size = 0
-        try:
-            async for part in parts:
-                size += len(part)
-                if length is not None and size > length:
-                    break
-                self.write(chunk(part) if chunked else part)
-                if not self.writable:
-                    await self.drain()
-        finally:
-            if isinstance(parts, AsyncGenerator):
-                await parts.aclose()
+        size = await send_parts(self, parts, length, chunked)
         if length is not None and size != length:
             raise LocalProtocolError(f"body of {length} bytes that is not as long")
         if chunked:
