@@ -56,6 +56,9 @@ logger = logging.getLogger("extra.services")
 
 PROBLEM: Final = "application/problem+json"
 
+LAST: Final = -(1 << 31)
+"""The priority of what answers where nobody else does."""
+
 
 class Services:
     """An application made of services. One event loop; it is entered once."""
@@ -99,6 +102,8 @@ class Services:
         self._schedules: list[Schedule] = []
         self._scheduled: list[Task[None]] = []
         self._asker: Asker | None = None
+        self._streams: set[Parts] = set()
+        self._draining = False
         self._router = Router(_convertors_of(self.services))
         for service in self.services:
             self._take_in(service)
@@ -118,12 +123,22 @@ class Services:
             as_page(response)
         if type(response.body) is Parts and request.method == "HEAD":
             await response.body.aclose()
+        elif type(response.body) is Parts:
+            self._keep(response.body)
         if request.unfinished:
-            if isinstance(response.body, Parts) and request.method != "HEAD":
+            if isinstance(response.body, Parts):
                 response.body.when_ended(lambda: self._finish(request))
             else:
                 self._finish(request)
         return response
+
+    def _keep(self, parts: Parts) -> None:
+        """Note a body that goes on, so that it can be ended."""
+        if self._draining:
+            parts.end()
+            return
+        self._streams.add(parts)
+        parts.when_ended(lambda: self._streams.discard(parts))
 
     def routes(self) -> Iterator[tuple[str, str, str]]:
         """Iterate over what is served: method, pattern, and the name of the method that does it."""
@@ -151,9 +166,12 @@ class Services:
     # Life
 
     def drain(self) -> None:
-        """Close the WebSockets: the host shuts down."""
+        """End what goes on, WebSockets and bodies in parts: the host shuts down. Idempotent."""
+        self._draining = True
         for endpoint in self._sockets:
             endpoint.drain()
+        for parts in list(self._streams):
+            parts.end()
 
     async def __aenter__(self) -> Self:
         assert self._tasks is None, "an application is entered once"
@@ -259,6 +277,7 @@ class Services:
                 service=service,
                 limits=self.limits,
                 spawn=self._spawn,
+                failure=self._failure,
             )
             self._sockets.append(endpoint)
             conditions.insert(0, asks_for_websocket)
@@ -281,6 +300,8 @@ class Services:
         methods = declared.methods or "GET"
         condition = _all_of(conditions)
         self._router.add(methods, path, handler, priority=declared.priority, condition=condition)
+        if isinstance(endpoint, SocketEndpoint):
+            self._router.add("GET", path, endpoint.refuse, priority=LAST, condition=_always)
         self._listed += [(each, path, where) for each in (declared.methods or declared.kind).split()]
 
     def _add_reaction(
@@ -359,6 +380,11 @@ def _joined(prefix: str, path: str) -> str:
     if not prefix:
         return "/" + path.removeprefix("/")
     return f"/{prefix}/{path.removeprefix('/')}" if path else f"/{prefix}"
+
+
+def _always(request: Request) -> bool:
+    """Hold. Routes with a condition may stand beside each other: several WebSockets of one path do."""
+    return True
 
 
 def _all_of(conditions: Sequence[Condition]) -> Condition | None:

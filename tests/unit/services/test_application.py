@@ -278,3 +278,19 @@ async def test_errors_may_have_responses_of_their_own() -> None:
     async with TestClient(Services(Broken, error_response=make)) as client:
         assert (await client.get("/", headers=BROWSER)).body == b"ZeroDivisionError"
         assert (await client.get("/nowhere")).body == b"NotFound"
+
+
+async def test_bodies_that_go_on_are_ended_when_the_host_shuts_down() -> None:
+    class Endless(Service):
+        @on(GET="/")
+        async def tick(self) -> Any:
+            yield "tick"
+            await asyncio.Event().wait()
+
+    async with TestClient(Services(Endless)) as client:
+        async with client.stream("GET", "/") as answer:
+            parts = answer.parts()
+            assert await anext(parts) == b"tick"
+            asyncio.get_running_loop().call_soon(client.services.drain)
+            assert [part async for part in parts] == []
+        assert (await client.get("/")).body == b"tick"  # late, and at its end as soon as it has begun
