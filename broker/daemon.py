@@ -11,7 +11,7 @@ import logging
 import resource
 import signal
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 import uvloop
@@ -21,6 +21,7 @@ from broker.endpoints import Hub, build_application, error_response
 from broker.engines import SQLiteEngine
 from broker.settings import Settings, check_exposure
 from extra import COMPILED
+from extra.commands.loading import Loaded, LoadError, find, host
 from extra.errors import EngineError
 from extra.http import Request
 from extra.pubsub import Broker, BrokerLimits, Engine, MemoryEngine, Policy, PolicyTable
@@ -54,8 +55,18 @@ async def run(settings: Settings) -> int:
     for number in SIGNALS:
         loop.add_signal_handler(number, stop)
     try:
-        async with build_broker(settings) as broker, asyncio.TaskGroup() as tasks:
-            status = await _serve(Hub(broker, settings, tasks), stopping, cutting)
+        services = _load(settings)
+        async with AsyncExitStack() as stack:
+            broker = await stack.enter_async_context(build_broker(settings))
+            if services is not None:
+                if services.services is not None:
+                    services.services.attach(broker)
+                await stack.enter_async_context(services.life)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            status = await _serve(Hub(broker, settings, tasks), services, stopping, cutting)
+    except LoadError as error:
+        logger.error("%s (server.app)", error)
+        return 1
     except EngineError as error:  # of starting: what a task raises comes in a group
         logger.error("%s", error)
         return 1
@@ -67,12 +78,14 @@ async def run(settings: Settings) -> int:
     return status
 
 
-async def _serve(hub: Hub, stopping: asyncio.Event, cutting: asyncio.Event) -> int:
+async def _serve(
+    hub: Hub, services: Loaded | None, stopping: asyncio.Event, cutting: asyncio.Event
+) -> int:
     """Serve until `stopping` is set, and until all is drained after that or `cutting` is set."""
     settings = hub.settings
     counters = Counters()
     async with Server(
-        build_application(hub, counters),
+        build_application(hub, counters, services.handler if services is not None else None),
         error_response=error_response,
         limits=server_limits(settings),
         counters=counters,
@@ -92,9 +105,18 @@ async def _serve(hub: Hub, stopping: asyncio.Event, cutting: asyncio.Event) -> i
         logger.info("shutting down: clients are told where to resume (server.drain_window_s)")
         server.stop_accepting()
         hub.drain()
+        if services is not None:
+            services.drain()
         ticking.cancel()
         await _drained(server, cutting, settings.server.drain_window_s)
     return 0
+
+
+def _load(settings: Settings) -> Loaded | None:
+    """Return the application to serve besides, if there is one. Raises LoadError."""
+    if not settings.server.app:
+        return None
+    return host(find(settings.server.app))
 
 
 def build_broker(settings: Settings) -> Broker:

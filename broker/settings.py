@@ -42,6 +42,7 @@ _HOST: Final = r"[0-9A-Za-z_.-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(%[0-
 _HOST_NAME: Final = r"[0-9A-Za-z_.-]+"
 _ORIGIN: Final = r"[A-Za-z][0-9A-Za-z+.-]*://([0-9A-Za-z_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
 _PATH: Final = r"[^\0]*"
+_APP: Final = r"([0-9A-Za-z_.]+(:[0-9A-Za-z_.]+)?)?"
 
 _SHOWN_CHARACTERS: Final = 60
 
@@ -184,6 +185,14 @@ class ServerSettings:
         "the path of a socket",
         "PATH",
         pattern=_PATH,
+    )
+    app: str = _setting(
+        "",
+        "services to serve besides, on the same broker",
+        "the name of an application, as module:app",
+        "APP",
+        pattern=_APP,
+        short_flag="--app",
     )
     allow_anonymous: bool = _switch(
         False, "listen beyond loopback, where anybody who reaches it may read and publish"

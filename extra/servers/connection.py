@@ -21,7 +21,7 @@ body.
 
 import asyncio
 from asyncio import Task
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from math import inf
 from time import perf_counter
 from typing import Final, final
@@ -49,7 +49,6 @@ from extra.protocols.http1 import (
     MalformedRequest,
     RequestEnd,
     RequestHead,
-    chunk,
     response_head,
 )
 from extra.protocols.websocket import WebSocketCodec
@@ -57,6 +56,7 @@ from extra.servers.context import ServerContext
 from extra.servers.eager import run_eagerly
 from extra.servers.flow import Flow
 from extra.servers.linger import LingeringConnection
+from extra.servers.parts import send_parts
 from extra.servers.stream import StreamConnection
 from extra.servers.websocket import WebSocketConnection
 
@@ -383,29 +383,31 @@ class HTTPConnection(Flow):
                 self.write(body)
             self._finish(request, response.status, size, keep_alive)
             return None
-        chunked = request.http_version == "1.1"
-        keep_alive = keep_alive and chunked  # else the end of the connection is what ends the body
-        self.write(self._make_head(response, CHUNKED if chunked and not bodiless else "", keep_alive))
+        length = response.length
+        chunked = length is None and request.http_version == "1.1"
+        if length is None:
+            keep_alive = keep_alive and chunked  # else the end of the connection is what ends the body
+        framing = CHUNKED if chunked else f"Content-Length: {length}\r\n" if length is not None else ""
+        self.write(self._make_head(response, "" if bodiless else framing, keep_alive))
         self._answered = True
         if head_only:
             self._finish(request, response.status, 0, keep_alive)
             return None
-        return self._send_parts(request, response.status, body, chunked, keep_alive)
+        return self._send_parts(request, response.status, body, length, chunked, keep_alive)
 
     async def _send_parts(
-        self, request: Request, status: int, parts: AsyncIterable[bytes], chunked: bool, keep_alive: bool
+        self,
+        request: Request,
+        status: int,
+        parts: AsyncIterable[bytes],
+        length: int | None,
+        chunked: bool,
+        keep_alive: bool,
     ) -> None:
-        """Send `parts` as fast as the peer takes them."""
-        size = 0
-        try:
-            async for part in parts:
-                size += len(part)
-                self.write(chunk(part) if chunked else part)
-                if not self.writable:
-                    await self.drain()
-        finally:
-            if isinstance(parts, AsyncGenerator):
-                await parts.aclose()
+        """Send `parts` as fast as the peer takes them. Raises LocalProtocolError if they are not `length`."""
+        size = await send_parts(self, parts, length, chunked)
+        if length is not None and size != length:
+            raise LocalProtocolError(f"body of {length} bytes that is not as long")
         if chunked:
             self.write(LAST_CHUNK)
         self._finish(request, status, size, keep_alive)

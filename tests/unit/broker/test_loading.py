@@ -64,6 +64,7 @@ def other_value(key: str) -> tuple[str, str, object]:
     special: dict[str, tuple[str, str, object]] = {
         "server.host": ("localhost", '"localhost"', "localhost"),
         "server.uds": ("/run/x", '"/run/x"', "/run/x"),
+        "server.app": ("rooms:app", '"rooms:app"', "rooms:app"),
         "server.allow_origins": ("http://a,http://b", '["http://a", "http://b"]', ("http://a", "http://b")),
         "server.allow_hosts": ("a,b", '["a", "b"]', ("a", "b")),
         "server.allow_anonymous": ("true", "true", True),
