@@ -8,7 +8,6 @@ import msgspec
 from broker.endpoints.hub import PACE_BYTES, Hub, Pace
 from broker.endpoints.parameters import flag_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
-from extra.errors import ExtraError
 from extra.http import Request, Response, json_response
 from extra.payloads import JSONValue
 from extra.protocols.commands import (
@@ -76,11 +75,7 @@ class Publisher:
                 answers += await stride.publish()
                 answers.append(_refusal(item.code, item.message))
                 continue
-            try:
-                stride.add(message_of(item, self.broker), item.key)
-            except ExtraError as error:
-                answers += await stride.publish()
-                answers.append(_refusal(error.code, str(error)))
+            stride.add(message_of(item, self.broker), item.key)
             if stride.size >= PACE_BYTES:
                 answers += await stride.publish()
         answers += await stride.publish()

@@ -11,7 +11,7 @@ from typing import Final
 
 from broker import __version__
 from broker.endpoints.feed import Feed
-from broker.endpoints.hub import Hub, Pace
+from broker.endpoints.hub import PACE_BYTES, Hub, Pace
 from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
 from broker.endpoints.publishing import message_of
 from broker.endpoints.reasons import CLOSE_CODES, NotSubscribed
@@ -47,6 +47,9 @@ __all__ = ["WebSocketFeed", "WebSockets"]
 
 JSON: Final = "extra.v1.json"
 MSGPACK: Final = "extra.v1.msgpack"
+
+RUN_LIMIT_COMMANDS: Final = 256
+"""So many commands to publish are taken as one: their answers are a fraction of an outbox."""
 
 
 class WebSockets:
@@ -183,19 +186,15 @@ class WebSocketFeed(Feed, WebSocketTaker):
                 if isinstance(command, Rejected):
                     self._reject(command)
                     continue
+                if isinstance(command, Publish):
+                    await pace.spend(await self._publish(self._run_of(command)))
+                    continue
                 try:
                     await self._execute(command)
-                    if isinstance(command, Publish):
-                        await pace.spend(len(command.payload) + len(command.topic))
                 except ChannelClosed:
                     raise
                 except ExtraError as error:
-                    await self.broker.catch_up(self.session)  # what a failed subscription has held back
-                    self.push(
-                        ErrorPush(
-                            id=command.id, code=error.code, message=str(error), temporary=error.temporary
-                        )
-                    )
+                    await self._fail(command, error)
         except ChannelClosed:
             return  # the client has gone
         except Exception:  # a bug, which whoever runs this logs: no answer to wait for
@@ -208,9 +207,7 @@ class WebSocketFeed(Feed, WebSocketTaker):
                 self.socket.resume_reading()
 
     async def _execute(self, command: Command) -> None:
-        if isinstance(command, Publish):
-            await self._publish(command)
-        elif isinstance(command, Subscribe):
+        if isinstance(command, Subscribe):
             await self._subscribe(command)
         elif isinstance(command, Unsubscribe):
             self._unsubscribe(command)
@@ -219,19 +216,42 @@ class WebSocketFeed(Feed, WebSocketTaker):
         elif isinstance(command, Ping):
             self.push(Pong(id=command.id))
 
-    async def _publish(self, command: Publish) -> None:
+    def _run_of(self, first: Publish) -> list[Publish]:
+        """Return a command and those that wait behind it to publish as well: an engine takes them as one."""
+        run = [first]
+        size = len(first.payload)
+        while self.commands and size < PACE_BYTES and len(run) < RUN_LIMIT_COMMANDS:
+            command = self.commands[0]
+            if not isinstance(command, Publish):
+                break
+            self.commands.popleft()
+            run.append(command)
+            size += len(command.payload)
+        return run
+
+    async def _publish(self, run: list[Publish]) -> int:
+        """Publish, answer each command in its turn, and return how many bytes it was."""
         broker = self.broker
-        receipt = await broker.publish_message(message_of(command, broker), command.key)
-        if command.id is not None:
-            self.push(
-                Published(
-                    id=command.id,
-                    topic=receipt.topic,
-                    offset=receipt.offset,
-                    cursor=receipt.cursor,
-                    subscribers=receipt.subscribers,
+        messages = [message_of(command, broker) for command in run]
+        answers = await broker.publish_messages(messages, [command.key for command in run])
+        for command, answer in zip(run, answers, strict=True):
+            if isinstance(answer, ExtraError):
+                await self._fail(command, answer)
+            elif command.id is not None:
+                self.push(
+                    Published(
+                        id=command.id,
+                        topic=answer.topic,
+                        offset=answer.offset,
+                        cursor=answer.cursor,
+                        subscribers=answer.subscribers,
+                    )
                 )
-            )
+        return sum(message.size for message in messages)
+
+    async def _fail(self, command: Command, error: ExtraError) -> None:
+        await self.broker.catch_up(self.session)  # what a failed subscription has held back
+        self.push(ErrorPush(id=command.id, code=error.code, message=str(error), temporary=error.temporary))
 
     async def _subscribe(self, command: Subscribe) -> None:
         filters = list(dict.fromkeys(command.filters))
