@@ -78,9 +78,7 @@ async def run(settings: Settings) -> int:
     return status
 
 
-async def _serve(
-    hub: Hub, services: Loaded | None, stopping: asyncio.Event, cutting: asyncio.Event
-) -> int:
+async def _serve(hub: Hub, services: Loaded | None, stopping: asyncio.Event, cutting: asyncio.Event) -> int:
     """Serve until `stopping` is set, and until all is drained after that or `cutting` is set."""
     settings = hub.settings
     counters = Counters()

@@ -74,16 +74,13 @@ class Publisher:
         keys: list[str | None] = []
         places: list[int] = []
         for item in decode(body, limits.batch_limit_messages):
-            try:
-                if isinstance(item, Rejected):
-                    answers.append(_refusal(item.code, item.message))
-                    continue
-                messages.append(message_of(item, self.broker))
-                keys.append(item.key)
-                places.append(len(answers))
-                answers.append(None)
-            except ExtraError as error:
-                answers.append(_refusal(error.code, str(error)))
+            if isinstance(item, Rejected):
+                answers.append(_refusal(item.code, item.message))
+                continue
+            messages.append(message_of(item, self.broker))
+            keys.append(item.key)
+            places.append(len(answers))
+            answers.append(None)
         for place, outcome in zip(places, await self.broker.publish_messages(messages, keys), strict=True):
             if isinstance(outcome, ExtraError):
                 answers[place] = _refusal(outcome.code, str(outcome))
