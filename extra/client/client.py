@@ -13,6 +13,7 @@ A lost connection is logged once, however many attempts it takes until there is 
 import asyncio
 import logging
 import random
+import re
 import ssl
 import time
 import uuid
@@ -24,7 +25,8 @@ from typing import TYPE_CHECKING, Literal
 
 from extra.client.address import Address
 from extra.client.backoff import Backoff
-from extra.client.caller import Answer, Caller
+from extra.client.caller import Answer
+from extra.client.exchange import exchange
 from extra.client.messages import Messages
 from extra.client.problems import error_from_code
 from extra.client.publications import Publications
@@ -46,6 +48,8 @@ STABLE_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 REREADS = 3
 """So often reading history goes on from where the broker says, before it is given up."""
+
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")  # RFC 9110 5.1, 5.5
 
 logger = logging.getLogger("extra.client")
 
@@ -109,6 +113,9 @@ class Client:
         ]:
             if limit < 1:
                 raise ValueError(f"{name} {limit} is not above 0")
+        for name, value in (headers or {}).items():
+            if not _FIELD.fullmatch(f"{name}:{value}"):
+                raise ValueError(f"header {name[:80]!r} is not one that HTTP can carry")
         self._address = Address.parse(url)
         self._codec_name = codec
         self._headers = dict(headers or {})
@@ -269,8 +276,7 @@ class Client:
     ) -> Page:
         """Read what the log has after `since`, at most `limit` messages; retained ones come first, if wanted.
 
-        This is a request of its own over HTTP, in a thread, which a cancellation leaves behind for up to
-        `request_timeout_s`.
+        This is a request of its own over HTTP. `request_timeout_s` bounds each wait for the network.
 
         Raises:
             InvalidFilter, InvalidCursor, InvalidCommand, LimitExceeded, BrokerClosed; TimeoutError.
@@ -281,7 +287,7 @@ class Client:
         for topic_filter in filters:
             check_filter(topic_filter)
         parse_since(since)
-        return await asyncio.to_thread(self._read, filters, since, limit, retained)
+        return await self._read(filters, since, limit, retained)
 
     async def clear(self, topic: str) -> None:
         """Let go of what a topic retains. A request of its own, as for `history`.
@@ -290,13 +296,13 @@ class Client:
             InvalidTopic, BrokerClosed; TimeoutError.
         """
         self._require_open()
-        answer = await asyncio.to_thread(self._call, "DELETE", self._address.topic_target(topic), {})
+        answer = await self._call("DELETE", self._address.topic_target(topic), {})
         if answer.status != 204:
             raise answer.error()
 
-    # Requests over HTTP, in a thread
+    # Requests over HTTP
 
-    def _read(self, filters: Sequence[str], since: str, limit: int, retained: bool | None) -> Page:
+    async def _read(self, filters: Sequence[str], since: str, limit: int, retained: bool | None) -> Page:
         query = [("topic", topic_filter) for topic_filter in filters]
         query.append(("limit", str(limit)))
         if retained is not None:
@@ -304,7 +310,7 @@ class Client:
         resume = ""
         for _ in range(1 + REREADS):
             target = self._address.target("/poll", [*query, ("since", resume or since)])
-            answer = self._call("GET", target, {"Accept": "application/x-ndjson"})
+            answer = await self._call("GET", target, {"Accept": "application/x-ndjson"})
             if answer.status != 410:
                 break
             resume = answer.headers.get(
@@ -324,14 +330,15 @@ class Client:
             lost_until=parse_cursor(resume).known if resume else 0,
         )
 
-    def _call(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
-        with Caller(
+    async def _call(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+        return await exchange(
             self._address,
+            method,
+            target,
+            {**self._headers, **headers},
             timeout_s=self._request_timeout_s,
-            headers=self._headers,
             ssl_context=self._ssl_context,
-        ) as caller:
-            return caller.call(method, target, headers=headers)
+        )
 
     # The connection
 

@@ -110,11 +110,19 @@ async def test_entering_raises_when_there_is_no_broker(
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("codec", "xml"), ("queue_limit_bytes", 0), ("inflight_limit", 0), ("backoff_initial_s", 0.0)],
+    [
+        ("codec", "xml"),
+        ("queue_limit_bytes", 0),
+        ("inflight_limit", 0),
+        ("backoff_initial_s", 0.0),
+        ("header", {"a": "b\r\nc: d"}),
+        ("header", {"a b": "c"}),
+        ("header", {"a": "€"}),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=option):
-        Client("http://host", **{option: value})  # type: ignore[arg-type]  # that is the point
+        Client("http://host", **{"headers" if option == "header" else option: value})  # type: ignore[arg-type]  # that is the point
 
 
 async def test_an_error_of_the_body_comes_out_as_it_is(make: Callable[..., Client]) -> None:
