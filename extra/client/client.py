@@ -140,6 +140,7 @@ class Client:
         self._tasks = asyncio.TaskGroup()
         self._runner: asyncio.Task[None] | None = None
         self._first_link: Link | None = None
+        self._was_entered = False
         self._is_open = False
         self.is_connected = False
         self.reconnections = 0
@@ -153,7 +154,9 @@ class Client:
             Unauthenticated, Forbidden: the broker does not want us.
             RemoteProtocolError: whoever answers is no broker.
         """
-        assert self._runner is None, "a client is entered once"
+        if self._was_entered:
+            raise RuntimeError("a client is entered once: make another")
+        self._was_entered = True
         from extra.client.link import CODECS, Link, LinkSettings  # websockets takes a while to import
 
         self._settings = LinkSettings(
@@ -269,7 +272,7 @@ class Client:
             self._subscriptions.add(subscription)
             return subscription
 
-        return Messages(enter, self._taken, self._subscriptions.remove, on_gap)
+        return Messages(enter, self._taken, self._subscriptions.remove, filters, overflow, on_gap)
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None

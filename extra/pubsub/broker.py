@@ -121,6 +121,7 @@ class Broker(Delivery):
         self.delivered = 0
         self.stretch_bytes = 0
         self.turning: asyncio.Event | None = None
+        self.was_entered = False
         self.is_open = False
         self.session_number = 0
         self.published_total = 0
@@ -151,6 +152,9 @@ class Broker(Delivery):
         await self.engine.close()
 
     async def __aenter__(self) -> Broker:
+        if self.was_entered:
+            raise RuntimeError("a broker is entered once: make another")
+        self.was_entered = True
         await self.start()
         return self
 

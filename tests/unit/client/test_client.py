@@ -108,6 +108,15 @@ async def test_entering_raises_when_there_is_no_broker(
             pass
 
 
+async def test_a_client_is_entered_once(broker: WebSocketBroker, make: Callable[..., Client]) -> None:
+    async with make() as client:
+        await broker.connection()
+        with pytest.raises(RuntimeError, match="entered once"):
+            await client.__aenter__()
+    with pytest.raises(RuntimeError, match="entered once"):
+        await client.__aenter__()
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -1365,3 +1365,11 @@ async def test_sweeping_sweeps_the_engine() -> None:
         house.clock.advance(10.0)
         house.broker.sweep()
         assert house.broker.figures()["log_messages"] == 0
+
+
+async def test_a_broker_is_entered_once() -> None:
+    async with Broker() as broker:
+        with pytest.raises(RuntimeError, match="entered once"):
+            await broker.__aenter__()
+    with pytest.raises(RuntimeError, match="entered once"):
+        await broker.__aenter__()
