@@ -36,6 +36,7 @@ from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded
 from extra.protocols.commands import Publish
 from extra.protocols.pushes import ErrorPush, Goodbye, MessagePush, Published, Push, decode_pushes_json
 from extra.pubsub import Gap, Page, Receipt, compose, parse_cursor, parse_since
+from extra.pubsub.arguments import check_history, check_publication, check_subscription
 from extra.topics import check_filter, check_topic
 
 if TYPE_CHECKING:
@@ -222,11 +223,11 @@ class Client:
             LimitExceeded: something is more than a limit of the broker.
             EngineUnavailable: the log cannot be written just now.
             BrokerClosed: the client is not open.
+            TypeError: an argument is not of its type.
         """
         settings = self._require_open()
+        check_publication(topic, retain, ttl, key, content_type, headers)
         check_topic(topic)
-        if ttl is not None and not 0 < ttl < 1e10:
-            raise InvalidCommand(f"ttl {ttl!r}: a number of seconds above 0")
         message = compose(topic, data, content_type=content_type, headers=headers)
         identifier = next(self._numbers)
         publish = Publish(
@@ -262,9 +263,13 @@ class Client:
         all subscriptions of the client say the same, from what the broker has buffered for it. Either way
         `on_gap` is called in order; see `Messages` for what happens without one.
 
+        Raises:
+            TypeError: an argument is not of its type; InvalidCommand: there is no filter.
+
         Raises, on entering:
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
         """
+        check_subscription(filters, since, overflow, retained)
 
         def enter() -> Subscription:
             self._require_open()
@@ -282,22 +287,23 @@ class Client:
         This is a request of its own over HTTP. `request_timeout_s` bounds each wait for the network.
 
         Raises:
-            InvalidFilter, InvalidCursor, InvalidCommand, LimitExceeded, BrokerClosed; TimeoutError.
+            InvalidFilter, InvalidCursor, InvalidCommand (`limit` is not from 1 to 10,000), LimitExceeded,
+            BrokerClosed; TimeoutError; TypeError: an argument is not of its type.
         """
+        check_history(filters, since, limit, retained)
         self._require_open()
-        if not filters:
-            raise InvalidCommand("at least one topic filter is needed")
         for topic_filter in filters:
             check_filter(topic_filter)
         parse_since(since)
         return await self._read(filters, since, limit, retained)
 
     async def clear(self, topic: str) -> None:
-        """Let go of what a topic retains. A request of its own, as for `history`.
+        """Let go of what a topic retains, if it does. A request of its own, as for `history`.
 
         Raises:
-            InvalidTopic, BrokerClosed; TimeoutError.
+            InvalidTopic, BrokerClosed, EngineUnavailable; TimeoutError; TypeError.
         """
+        check_publication(topic, False, None, None, None, None)
         self._require_open()
         answer = await self._call("DELETE", self._address.topic_target(topic), {})
         if answer.status != 204:

@@ -29,6 +29,7 @@ from extra.errors import (
     InvalidTopic,
     LimitExceeded,
 )
+from extra.pubsub.arguments import check_history, check_publication, check_subscription, check_ttl
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.idempotency import Remembered, Run, digest
@@ -51,6 +52,8 @@ STRETCH_BYTES: Final = 64 * 1024
 
 Without it, who publishes a lot at once would overflow the outboxes of subscribers that do read.
 """
+HISTORY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""A page of history ends here as well, in process as over HTTP."""
 NO_LIMIT: Final = 1 << 62
 
 
@@ -200,10 +203,13 @@ class Broker(Delivery):
         Raises:
             InvalidTopic: not a topic, or one that starts with `$`.
             InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
-            LimitExceeded: the payload, the topic, the key or what is retained is more than a limit.
+            LimitExceeded: the payload or what is retained is more than a limit.
             EngineUnavailable: the log cannot be written just now.
+            InvalidCommand: `ttl` or `key` is not one.
             BrokerClosed: the broker is not open.
+            TypeError: an argument is not of its type.
         """
+        check_publication(topic, retain, ttl, key, content_type, headers)
         message = compose(
             topic,
             data,
@@ -215,11 +221,13 @@ class Broker(Delivery):
         return await self.publish_message(message, key)
 
     def expiry(self, ttl: float | None) -> float:
-        """Return when a message with this time to live expires, in Unix seconds; 0.0 without one."""
+        """Return when a message with this time to live expires, in Unix seconds; 0.0 without one.
+
+        Raises InvalidCommand unless it is from 0.001 to 1e9 seconds.
+        """
         if ttl is None:
             return 0.0
-        if not 0 < ttl < 1e10:
-            raise InvalidCommand(f"ttl {ttl!r}: a number of seconds above 0")
+        check_ttl(ttl)
         return self.clock.time() + ttl
 
     async def publish_message(self, message: Message, key: str | None = None) -> Receipt:
@@ -284,14 +292,15 @@ class Broker(Delivery):
             self._count(message)
         return reached
 
-    async def clear(self, topic: str) -> bool:
-        """Let go of what a topic retains; return whether there was anything.
+    async def clear(self, topic: str) -> None:
+        """Let go of what a topic retains, if it does.
 
         Raises:
-            InvalidTopic, BrokerClosed, EngineUnavailable: as for `publish`.
+            InvalidTopic, BrokerClosed, EngineUnavailable, TypeError: as for `publish`.
         """
+        check_publication(topic, False, None, None, None, None)
         self._check_topic(topic)
-        return await self.engine.clear(topic)
+        await self.engine.clear(topic)
 
     def deliver(self, message: Message) -> int:
         """Hand a message that has its place in the log to every session that matches, once each.
@@ -327,23 +336,31 @@ class Broker(Delivery):
         and loses what the log no longer has; "drop-oldest" and "latest" drop from its outbox. Either way
         `on_gap` is called in order; see `Messages` for what happens without one.
 
+        Raises:
+            TypeError: an argument is not of its type; InvalidCommand: there is no filter.
+
         Raises, on entering:
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
         """
+        check_subscription(filters, since, overflow, retained)
         return Messages(self, list(filters), since, overflow, retained, on_gap)
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
     ) -> Page:
-        """Read a page of what the log has after `since`: at most `limit` messages.
+        """Read a page of what the log has after `since`: at most `limit` messages, and some 4 MiB of them.
 
         Retained messages, if asked for, come first and are not counted.
 
         Raises:
-            InvalidFilter, InvalidCursor, InvalidCommand (a `limit` below 1), LimitExceeded, BrokerClosed.
+            InvalidFilter, InvalidCursor, InvalidCommand (`limit` is not from 1 to 10,000), LimitExceeded,
+            BrokerClosed; TypeError: an argument is not of its type.
         """
+        check_history(filters, since, limit, retained)
         self.check_filters(list(filters))
-        return await self.read(list(filters), parse_since(since), limit, retained)
+        return await self.read(
+            list(filters), parse_since(since), limit, retained, limit_bytes=HISTORY_LIMIT_BYTES
+        )
 
     def check_filters(self, filters: list[str]) -> None:
         """Raise InvalidFilter unless all are topic filters, and an error when they are none or too many.

@@ -275,8 +275,8 @@ async def test_a_payload_that_is_not_what_it_says_is_refused(house: House) -> No
 
 async def test_clearing_lets_go_of_the_retained_message(house: House) -> None:
     await house.publish("a", retain=True)
-    assert await house.broker.clear("a")
-    assert not await house.broker.clear("a")
+    await house.broker.clear("a")
+    await house.broker.clear("a")
     assert (await house.broker.history("a", since="now")).messages == []
 
 
@@ -346,7 +346,7 @@ async def test_a_limit_of_no_keys_remembers_none() -> None:
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "é" * 128])
 async def test_a_key_has_so_many_bytes(house: House, key: str) -> None:
-    with pytest.raises(LimitExceeded, match="1 to 255 bytes"):
+    with pytest.raises(InvalidCommand, match="it has 1 to 255"):
         await house.broker.publish("a", 1, key=key)
     assert await house.history("a") == []
 
@@ -441,7 +441,7 @@ async def test_many_are_published_in_their_order(house: House) -> None:
 
 async def test_one_that_is_refused_keeps_no_other_of_many_out(house: House) -> None:
     given = [("a", None), ("a/+", None), ("$SYS", None), ("b", ""), ("c", "k" * 256), ("d", None)]
-    refusals = ["invalid_topic", "invalid_topic", "limit_exceeded", "limit_exceeded"]
+    refusals = ["invalid_topic", "invalid_topic", "invalid_command", "invalid_command"]
     assert await publish_many(house, *given) == [1, *refusals, 2]
 
 
