@@ -23,6 +23,7 @@ from mypy_extensions import mypyc_attr
 from extra.errors import (
     BrokerClosed,
     ChannelClosed,
+    EngineUnavailable,
     ExtraError,
     InvalidCommand,
     InvalidCursor,
@@ -52,6 +53,8 @@ STRETCH_BYTES: Final = 64 * 1024
 
 Without it, who publishes a lot at once would overflow the outboxes of subscribers that do read.
 """
+UNSWEPT_S: Final = 2.0
+"""When so long nobody has called `Broker.sweep`, publishing does."""
 HISTORY_LIMIT_BYTES: Final = 4 * 1024 * 1024
 """A page of history ends here as well, in process as over HTTP."""
 NO_LIMIT: Final = 1 << 62
@@ -124,6 +127,7 @@ class Broker(Delivery):
         self.delivered = 0
         self.stretch_bytes = 0
         self.turning: asyncio.Event | None = None
+        self.swept_at = 0.0
         self.was_entered = False
         self.is_open = False
         self.session_number = 0
@@ -141,6 +145,7 @@ class Broker(Delivery):
         """Start the engine. `async with` does it."""
         await self.engine.start(self)
         self.delivered = self.engine.head()
+        self.swept_at = self.clock.now()
         epoch = self.engine.epoch()
         for name, offset, made_at in self.engine.remembered():
             self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
@@ -175,7 +180,11 @@ class Broker(Delivery):
         return format_cursor(self.engine.epoch(), self.delivered)
 
     def sweep(self) -> None:
-        """Give back what has become too old. To be called every second; bounded work."""
+        """Give back what has become too old; bounded work.
+
+        Who drives the broker calls this every second. Where nobody does, publishing does after two.
+        """
+        self.swept_at = self.clock.now()
         self.engine.sweep()
         horizon = self._horizon()
         while self.receipts and next(iter(self.receipts.values())).made_at <= horizon:
@@ -776,6 +785,11 @@ class Broker(Delivery):
         self.stretch_bytes += message.size
         self.published_total += 1
         self.published_bytes_total += len(message.payload)
+        if message.appended_at >= self.swept_at + UNSWEPT_S:
+            try:
+                self.sweep()
+            except EngineUnavailable:
+                return  # what was published is so all the same, and the next sweep takes more
 
     async def _append_once(self, message: Message, key: str) -> Receipt:
         """Append a message unless one with this topic and key was within the window.

@@ -1373,3 +1373,39 @@ async def test_a_broker_is_entered_once() -> None:
             await broker.__aenter__()
     with pytest.raises(RuntimeError, match="entered once"):
         await broker.__aenter__()
+
+
+async def test_publishing_sweeps_where_nobody_else_does() -> None:
+    """What has expired or is too old, and the keys beyond their window, do not stay for ever."""
+    async with House(Policy(age_s=1.0)) as house:
+        await house.broker.publish("old", b"x", key="k")
+        await house.broker.publish("kept", b"x", retain=True, ttl=1.0)
+        house.clock.advance(1.9)
+        await house.publish("a")
+        assert house.broker.figures()["log_messages"] == 3  # not yet
+        house.clock.advance(0.1)
+        await house.publish("a")
+        figures = house.broker.figures()
+        assert (figures["log_messages"], figures["retained_messages"]) == (2, 0)
+        house.clock.advance(120.0)
+        await house.publish("a")
+        assert house.broker.figures()["idempotency_keys"] == 0
+
+
+async def test_publishing_does_not_sweep_beside_who_does() -> None:
+    async with House(Policy(age_s=1.0)) as house:
+        await house.publish("a")
+        for _ in range(3):
+            house.clock.advance(1.0)
+            house.broker.sweep()
+            await house.publish("a")
+        assert house.engine.sweeps == 3
+
+
+async def test_a_sweep_that_fails_fails_no_publishing() -> None:
+    async with House() as house:
+        house.engine.sweep_fails = True
+        house.clock.advance(2.0)
+        await house.publish("a")
+        assert house.engine.sweeps == 1
+        assert await house.history("a") == [1]
