@@ -12,12 +12,10 @@ A lost connection is logged once, however many attempts it takes until there is 
 
 import asyncio
 import logging
-import random
 import re
 import ssl
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
@@ -32,6 +30,7 @@ from extra.client.problems import error_from_code
 from extra.client.publications import Publications
 from extra.client.subscription import Subscription
 from extra.client.subscriptions import Subscriptions, message_of
+from extra.client.surroundings import Surroundings
 from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded
 from extra.protocols.commands import Publish
 from extra.protocols.pushes import ErrorPush, Goodbye, MessagePush, Published, Push, decode_pushes_json
@@ -50,6 +49,7 @@ CLOSE_TIMEOUT_S = 2.0
 REREADS = 3
 """So often reading history goes on from where the broker says, before it is given up."""
 
+_USUAL = Surroundings()
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")  # RFC 9110 5.1, 5.5
 
 logger = logging.getLogger("extra.client")
@@ -72,7 +72,6 @@ class Client:
     `headers` go with every request. Times are in seconds; `patience_s` is how long a replay waits for a
     consumer that stands still. `queue_limit_bytes` bounds what each subscription buffers, `inflight_limit`
     and `inflight_limit_bytes` what is published and not yet answered, `frame_limit_bytes` a single push.
-    `random` (from 0 to 1), `clock` and `sleep` are there for tests.
 
     `is_connected` says whether there is a connection just now. `reconnections`, `slow_goodbyes` (the broker
     found the connection too slow) and `set_aside` count what has happened so far.
@@ -101,9 +100,7 @@ class Client:
         inflight_limit: int = 1000,
         inflight_limit_bytes: int = 8 * 1024 * 1024,
         frame_limit_bytes: int = 16 * 1024 * 1024,
-        random: Callable[[], float] = random.random,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        _surroundings: Surroundings = _USUAL,
     ) -> None:
         if codec not in ("json", "msgpack"):
             raise ValueError(f"codec {codec!r} is not 'json' or 'msgpack'")
@@ -128,9 +125,9 @@ class Client:
         self._patience_s = patience_s
         self._queue_limit_bytes = queue_limit_bytes
         self._frame_limit_bytes = frame_limit_bytes
-        self._backoff = Backoff(backoff_initial_s, backoff_limit_s, random)
-        self._clock = clock
-        self._sleep = sleep
+        self._backoff = Backoff(backoff_initial_s, backoff_limit_s, _surroundings.random)
+        self._clock = _surroundings.clock
+        self._sleep = _surroundings.sleep
         self._work = asyncio.Event()  # there is something to send
         self._room = asyncio.Event()  # a consumer has taken something, or a receipt is waited for
         self._subscriptions = Subscriptions(self._work.set)

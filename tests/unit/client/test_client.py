@@ -10,6 +10,7 @@ import pytest
 
 from extra.client import Client
 from extra.client.client import STABLE_S
+from extra.client.surroundings import Surroundings
 from extra.errors import (
     BrokerClosed,
     Forbidden,
@@ -57,8 +58,10 @@ def pauses() -> Pauses:
 def make(broker: WebSocketBroker, pauses: Pauses) -> Callable[..., Client]:
     """Return what makes a client of the broker: its pauses take no time, its back-off is at its bounds."""
 
-    def make_client(**options: Any) -> Client:  # any option of Client
-        return Client(broker.url, **{"sleep": pauses, "random": lambda: 1.0, **options})
+    def make_client(**options: Any) -> Client:  # any option of Client, or its chance or time
+        own = {name: options.pop(name) for name in ("random", "clock") if name in options}
+        surroundings = Surroundings(sleep=pauses, **{"random": lambda: 1.0, **own})
+        return Client(broker.url, _surroundings=surroundings, **options)
 
     return make_client
 
