@@ -23,12 +23,14 @@ from mypy_extensions import mypyc_attr
 from extra.errors import (
     BrokerClosed,
     ChannelClosed,
+    EngineUnavailable,
     ExtraError,
     InvalidCommand,
     InvalidCursor,
     InvalidTopic,
     LimitExceeded,
 )
+from extra.pubsub.arguments import check_history, check_publication, check_subscription, check_ttl
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.idempotency import Remembered, Run, digest
@@ -47,6 +49,10 @@ RETAINED_LIMIT: Final = 10_000
 """So many retained messages fit into one page of history."""
 FROM_START: Final = -2
 """What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
+UNSWEPT_S: Final = 2.0
+"""When so long nobody has called `Broker.sweep`, publishing does."""
+HISTORY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""A page of history ends here as well, in process as over HTTP."""
 NO_LIMIT: Final = 1 << 62
 
 
@@ -117,6 +123,8 @@ class Broker(Delivery):
         self.underway: dict[bytes, asyncio.Event] = {}
         self.delivered = 0
         self.pace = Pace(self.limits.outbox_limit_bytes)
+        self.swept_at = 0.0
+        self.was_entered = False
         self.is_open = False
         self.session_number = 0
         self.published_total = 0
@@ -133,6 +141,7 @@ class Broker(Delivery):
         """Start the engine. `async with` does it."""
         await self.engine.start(self)
         self.delivered = self.engine.head()
+        self.swept_at = self.clock.now()
         epoch = self.engine.epoch()
         for name, offset, made_at in self.engine.remembered():
             self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
@@ -147,6 +156,9 @@ class Broker(Delivery):
         await self.engine.close()
 
     async def __aenter__(self) -> Broker:
+        if self.was_entered:
+            raise RuntimeError("a broker is entered once: make another")
+        self.was_entered = True
         await self.start()
         return self
 
@@ -164,7 +176,11 @@ class Broker(Delivery):
         return format_cursor(self.engine.epoch(), self.delivered)
 
     def sweep(self) -> None:
-        """Give back what has become too old. To be called every second; bounded work."""
+        """Give back what has become too old; bounded work.
+
+        Who drives the broker calls this every second. Where nobody does, publishing does after two.
+        """
+        self.swept_at = self.clock.now()
         self.engine.sweep()
         horizon = self._horizon()
         while self.receipts and next(iter(self.receipts.values())).made_at <= horizon:
@@ -192,10 +208,13 @@ class Broker(Delivery):
         Raises:
             InvalidTopic: not a topic, or one that starts with `$`.
             InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
-            LimitExceeded: the payload, the topic, the key or what is retained is more than a limit.
+            LimitExceeded: the payload or what is retained is more than a limit.
             EngineUnavailable: the log cannot be written just now.
+            InvalidCommand: `ttl` or `key` is not one.
             BrokerClosed: the broker is not open.
+            TypeError: an argument is not of its type.
         """
+        check_publication(topic, retain, ttl, key, content_type, headers)
         message = compose(
             topic,
             data,
@@ -207,11 +226,13 @@ class Broker(Delivery):
         return await self.publish_message(message, key)
 
     def expiry(self, ttl: float | None) -> float:
-        """Return when a message with this time to live expires, in Unix seconds; 0.0 without one."""
+        """Return when a message with this time to live expires, in Unix seconds; 0.0 without one.
+
+        Raises InvalidCommand unless it is from 0.001 to 1e9 seconds.
+        """
         if ttl is None:
             return 0.0
-        if not 0 < ttl < 1e10:
-            raise InvalidCommand(f"ttl {ttl!r}: a number of seconds above 0")
+        check_ttl(ttl)
         return self.clock.time() + ttl
 
     async def publish_message(self, message: Message, key: str | None = None) -> Receipt:
@@ -276,14 +297,15 @@ class Broker(Delivery):
             self._count(message)
         return reached
 
-    async def clear(self, topic: str) -> bool:
-        """Let go of what a topic retains; return whether there was anything.
+    async def clear(self, topic: str) -> None:
+        """Let go of what a topic retains, if it does.
 
         Raises:
-            InvalidTopic, BrokerClosed, EngineUnavailable: as for `publish`.
+            InvalidTopic, BrokerClosed, EngineUnavailable, TypeError: as for `publish`.
         """
+        check_publication(topic, False, None, None, None, None)
         self._check_topic(topic)
-        return await self.engine.clear(topic)
+        await self.engine.clear(topic)
 
     def deliver(self, message: Message) -> int:
         """Hand a message that has its place in the log to every session that matches, once each.
@@ -319,23 +341,31 @@ class Broker(Delivery):
         and loses what the log no longer has; "drop-oldest" and "latest" drop from its outbox. Either way
         `on_gap` is called in order; see `Messages` for what happens without one.
 
+        Raises:
+            TypeError: an argument is not of its type; InvalidCommand: there is no filter.
+
         Raises, on entering:
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
         """
+        check_subscription(filters, since, overflow, retained)
         return Messages(self, list(filters), since, overflow, retained, on_gap)
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
     ) -> Page:
-        """Read a page of what the log has after `since`: at most `limit` messages.
+        """Read a page of what the log has after `since`: at most `limit` messages, and some 4 MiB of them.
 
         Retained messages, if asked for, come first and are not counted.
 
         Raises:
-            InvalidFilter, InvalidCursor, InvalidCommand (a `limit` below 1), LimitExceeded, BrokerClosed.
+            InvalidFilter, InvalidCursor, InvalidCommand (`limit` is not from 1 to 10,000), LimitExceeded,
+            BrokerClosed; TypeError: an argument is not of its type.
         """
+        check_history(filters, since, limit, retained)
         self.check_filters(list(filters))
-        return await self.read(list(filters), parse_since(since), limit, retained)
+        return await self.read(
+            list(filters), parse_since(since), limit, retained, limit_bytes=HISTORY_LIMIT_BYTES
+        )
 
     def check_filters(self, filters: list[str]) -> None:
         """Raise InvalidFilter unless all are topic filters, and an error when they are none or too many.
@@ -749,6 +779,11 @@ class Broker(Delivery):
         self.pace.spend(message.size)
         self.published_total += 1
         self.published_bytes_total += len(message.payload)
+        if message.appended_at >= self.swept_at + UNSWEPT_S:
+            try:
+                self.sweep()
+            except EngineUnavailable:
+                return  # what was published is so all the same, and the next sweep takes more
 
     async def _append_once(self, message: Message, key: str) -> Receipt:
         """Append a message unless one with this topic and key was within the window.

@@ -4,16 +4,15 @@ The broker holds these by `digest`, in the order in which they were remembered, 
 """
 
 from hashlib import blake2b
-from typing import Final, final
+from typing import final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import LimitExceeded
+from extra.errors import InvalidCommand
+from extra.pubsub.arguments import KEY_LIMIT_BYTES
 from extra.pubsub.message import Message, Receipt
 
 __all__ = ["Remembered", "Run", "digest"]
-
-KEY_LIMIT_BYTES: Final = 255
 
 
 @final
@@ -69,5 +68,5 @@ def digest(topic: str, key: str) -> bytes:
     """Return what stands for a topic and a key: of the same length, however long they are."""
     encoded = key.encode(errors="surrogatepass")
     if not 0 < len(encoded) <= KEY_LIMIT_BYTES:
-        raise LimitExceeded(f"an idempotency key has 1 to {KEY_LIMIT_BYTES} bytes")
+        raise InvalidCommand(f"key of {len(encoded)} bytes: it has 1 to {KEY_LIMIT_BYTES}")
     return blake2b(topic.encode() + b"\0" + encoded, digest_size=16).digest()
