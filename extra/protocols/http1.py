@@ -58,6 +58,9 @@ PIECE: Final = 4096
 CHUNK_OVERHEAD: Final = 16
 """Bytes of chunk framing that each byte of a body may cost on average; a chunk of one byte takes 5."""
 
+LENGTH_DIGITS: Final = 19
+"""What 64 bits hold. llhttp bounds the number and not its zeros, of which `int` takes 4,300 at most."""
+
 NOTED: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
 """The fields that the framing and the connection depend on."""
 
@@ -292,6 +295,8 @@ class HTTP1Parser:
                         self._refuse(MalformedRequest("malformed Host"))
                     self._host = value
             elif name == b"content-length":
+                if len(value) > LENGTH_DIGITS:
+                    self._refuse(MalformedRequest("Content-Length of too many digits"))
                 content_length = int(value)  # llhttp lets digits through, and one such field
             elif name == b"transfer-encoding":
                 if value.lower() != b"chunked":
