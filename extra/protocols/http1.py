@@ -195,6 +195,19 @@ class HTTP1Parser:
         return len(self._data) - self._offset
 
     @property
+    def held_bytes(self) -> int:
+        """How much is kept here: what was not parsed, and a head that is not complete."""
+        size = len(self._data) - self._offset
+        if self._in_message and self._head is None and not self._ended:
+            size += self._other_bytes
+        return size
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything else that is received is dropped."""
+        return self._ended
+
+    @property
     def in_message(self) -> bool:
         """Whether a request has begun that has not ended, as far as it has been parsed."""
         return self._in_message

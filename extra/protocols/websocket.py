@@ -210,6 +210,21 @@ class WebSocketCodec:
         self.deflate = deflate
         self._inflater: Any = None  # zlib gives its class no name
 
+    @property
+    def held_bytes(self) -> int:
+        """How much is kept here: what was not read, an unfinished frame, and what there is of a message."""
+        size = len(self._data) - self._position
+        if self._unfinished is not None:
+            size += len(self._unfinished)
+        if self._message is not None:
+            size += len(self._message)
+        return size
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a frame or a message has begun, and its end has not come, once there is no event left."""
+        return self._unfinished is not None or self._message is not None
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer, cut anywhere."""
         if self.closed:
@@ -295,6 +310,10 @@ class WebSocketCodec:
                 f"close reason of {len(payload) - 2} bytes, at most {_CONTROL_LIMIT - 2}"
             )
         self._close(payload, code, reason)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Fail the connection (RFC 6455 7.1.7): send a close frame, and look at nothing that comes."""
+        self._fail(code, reason)
 
     def data_to_send(self) -> bytes:
         """Return what is to be written to the peer now, each byte once; empty when there is nothing."""

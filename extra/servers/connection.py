@@ -239,7 +239,7 @@ class HTTPConnection(Flow):
                 event = self._parser.next_event()
                 if event is None:
                     self._starve()
-                    if self._reading:
+                    if self._reading and not self._parser.in_message and not self._kept_bytes:
                         return
                     break
                 if isinstance(event, RequestHead):
@@ -313,7 +313,15 @@ class HTTPConnection(Flow):
 
     def _regulate(self) -> None:
         """Read, unless enough lies here already."""
+        if self._state == OVER:
+            return
         body = self._body
+        kept = self._parser.held_bytes
+        if body is not None:
+            kept += body.held_bytes
+        if not self._keep(kept):
+            self._shed()
+            return
         enough = self._parser.unparsed_bytes >= RECEIVED_HIGH_WATER_BYTES or (
             body is not None and body.buffered_bytes >= RECEIVED_HIGH_WATER_BYTES
         )
@@ -323,6 +331,26 @@ class HTTPConnection(Flow):
             if body is not None and not body.ended:  # the peer was made to wait, and is not to blame
                 self._deadline = self._context.clock() + self._context.limits.body_timeout_s
             self.resume_reading()
+
+    def _shed(self) -> None:
+        """Refuse what is coming in: more is kept for all connections than receive_limit_bytes allow."""
+        limits = self._context.limits
+        name = limits.named("receive_limit_bytes")
+        message = (
+            f"unfinished requests of all connections are larger than {name}={limits.receive_limit_bytes}"
+        )
+        error = ServerOverloaded(message, RETRY_AFTER_S, name)
+        if self._state == DRAINING:  # it has its answer
+            self._context.counters.limits_met[name] += 1
+            self._linger()
+        elif self._state != HANDLING:
+            self._refuse(error)
+        elif self._body is not None and not self._body.ended:
+            self._fail_body(error)
+        else:  # requests behind the one at work: RFC 9112 9.3.2 has the peer send them again elsewhere
+            self._context.counters.limits_met[name] += 1
+            self._parser.close()
+            self._keep(0 if self._body is None else self._body.held_bytes)
 
     # Answering.
 
@@ -474,7 +502,7 @@ class HTTPConnection(Flow):
     def _may_go_on(self) -> bool:
         """Say whether another request may follow on this connection."""
         head = self._head
-        if head is None or not head.keep_alive or self._context.draining:
+        if head is None or not head.keep_alive or self._parser.ended or self._context.draining:
             return False
         body = self._body
         if body is None or body.ended:
@@ -545,6 +573,7 @@ class HTTPConnection(Flow):
             self._state = OVER
             self._context.counters.http_connections_now -= 1
             self._fail_body(LocalProtocolError("the request has been answered"))
+            self._keep(0)
 
 
 def decoded(fields: Iterable[tuple[bytes, bytes]]) -> Headers:

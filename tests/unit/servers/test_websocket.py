@@ -8,7 +8,16 @@ import pytest
 
 from extra.errors import LocalProtocolError
 from extra.http import Request, Response, WebSocket, WebSocketResponse, WebSocketTaker
-from extra.protocols.websocket import BINARY, CLOSE, PING, PONG, TEXT, client_frame, server_frame
+from extra.protocols.websocket import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    client_frame,
+    server_frame,
+)
 from extra.servers.limits import ServerLimits
 from tests.fakes.transport import FakeTransport
 from tests.unit.servers.serving import Serving, serving, turns
@@ -368,6 +377,86 @@ async def test_reading_goes_on_only_when_both_the_taker_and_the_peer_let_it() ->
         taker.wire.resume_reading()
         await turns()
         assert peer.transport.is_reading()
+
+
+# What arrives in parts.
+
+
+async def test_unfinished_messages_of_all_connections_are_bounded_together() -> None:
+    first = Taker()
+    limits = ServerLimits(receive_limit_bytes=1000, names={"receive_limit_bytes": "server.receive"})
+    async with websocket(first, limits=limits) as (run, peer):
+        peer.send(frame(TEXT, b"x" * 900)[:-1])
+        other = run.connect(UPGRADE + b"\r\n")
+        assert run.counters.buffered_bytes_now == 907
+        # The handler of these tests gives every connection the same taker: the first is told of both.
+        other.send(frame(TEXT, b"y" * 900)[:-1])
+        reason = "unfinished messages of all connections exceed server.receive"
+        assert other.received.endswith(server_frame(CLOSE, b"\x03\xf5" + reason.encode()))
+        assert first.calls[-1] == ("closed", 1013, reason)
+        peer.send(frame(TEXT, b"x" * 900)[-1:])
+        assert first.received == [b"x" * 900]
+        assert run.counters.buffered_bytes_now == 0
+        assert run.counters.limits_met == {"server.receive": 1}
+
+
+async def test_fragments_count_as_long_as_their_message_is_not_complete() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        peer.send(bytes([frame(TEXT, b"x")[0] & 0x7F]) + frame(TEXT, b"x" * 500)[1:])
+        assert run.counters.buffered_bytes_now == 500
+        peer.send(frame(CONTINUATION, b"x" * 500))
+        assert taker.received == [b"x" * 1000]
+        assert run.counters.buffered_bytes_now == 0
+
+
+async def test_peer_that_still_sends_when_closed_from_here_is_bounded_too() -> None:
+    taker = Taker()
+    async with websocket(taker, limits=ServerLimits(receive_limit_bytes=500)) as (run, peer):
+        taker.wire.close()
+        peer.send(frame(TEXT, b"x" * 900)[:-1])
+        await turns()
+        assert peer.transport.lost
+        assert run.counters.buffered_bytes_now == 0
+
+
+async def test_message_has_to_arrive_in_time_though_pings_are_answered() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        run.wait(10)
+        peer.send(bytes([frame(TEXT, b"x")[0] & 0x7F]) + frame(TEXT, b"x")[1:])
+        for _ in range(29):
+            run.wait(1)
+            peer.send(frame(PING, b""))
+        assert taker.calls == ["opened"]
+        run.wait(1)
+        assert taker.calls == ["opened", ("closed", 4408, "message not received within body_timeout_s=30")]
+        assert run.counters.timeouts == 1
+
+
+async def test_each_message_has_its_own_time() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        data = frame(TEXT, b"hello")
+        peer.send(data[:3])
+        for _ in range(4):
+            run.wait(20)
+            peer.send(data[3:] + data[:3])
+        assert taker.received == [b"hello"] * 4
+
+
+async def test_time_in_which_nothing_is_read_is_not_the_message_s() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        peer.send(frame(TEXT, b"hello")[:3])
+        taker.wire.pause_reading()
+        run.wait(60)
+        taker.wire.resume_reading()
+        await turns()
+        run.wait(29)
+        assert taker.calls == ["opened"]
+        peer.send(frame(TEXT, b"hello")[3:])
+        assert taker.received == [b"hello"]
 
 
 # Silence.
