@@ -1,6 +1,7 @@
 """WebSockets: what a taker hears, what a peer gets, how they end."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,7 @@ from extra.protocols.websocket import (
     server_frame,
 )
 from extra.servers.limits import ServerLimits
+from extra.servers.websocket import BYTES_PER_TURN, FRAMES_PER_TURN
 from tests.fakes.transport import FakeTransport
 from tests.unit.servers.serving import Serving, serving, turns
 
@@ -377,6 +379,73 @@ async def test_reading_goes_on_only_when_both_the_taker_and_the_peer_let_it() ->
         taker.wire.resume_reading()
         await turns()
         assert peer.transport.is_reading()
+
+
+# Turns.
+
+
+async def test_many_messages_are_handed_over_in_several_turns() -> None:
+    taker = Taker()
+    async with websocket(taker) as (_, peer):
+        peer.send(*[frame(BINARY, b"%d" % number) for number in range(2 * FRAMES_PER_TURN + 1)])
+        assert len(taker.received) == FRAMES_PER_TURN
+        assert not peer.transport.is_reading()
+        peer.send(frame(BINARY, b"last"))
+        await turns(1)
+        assert len(taker.received) == 2 * FRAMES_PER_TURN
+        assert not peer.transport.is_reading()
+        await turns()
+        assert peer.transport.is_reading()
+        assert taker.received == [b"%d" % number for number in range(2 * FRAMES_PER_TURN + 1)] + [b"last"]
+
+
+async def test_bytes_of_a_turn_are_those_after_inflating() -> None:
+    taker = Taker()
+    async with websocket(taker, b"Sec-WebSocket-Extensions: permessage-deflate") as (_, peer):
+        deflater = zlib.compressobj(wbits=-12)
+        data = deflater.compress(b"x" * 1000) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        bomb = frame(BINARY, data.removesuffix(b"\0\0\xff\xff"))
+        peer.send((bytes([bomb[0] | 0x40]) + bomb[1:]) * 300)
+        assert len(taker.received) == BYTES_PER_TURN // 1000 + 1
+        await turns()
+        assert len(taker.received) == 300
+
+
+async def test_taker_and_turns_both_have_to_let_it_go_on() -> None:
+    class Pausing(Taker):
+        def received_binary(self, data: bytes) -> None:
+            super().received_binary(data)
+            self.wire.pause_reading()
+            self.wire.resume_reading()
+
+    taker = Pausing()
+    async with websocket(taker) as (_, peer):
+        peer.send(*[frame(BINARY, b"x") for _ in range(FRAMES_PER_TURN + 10)])
+        await turns()
+        assert len(taker.received) == FRAMES_PER_TURN + 10
+        assert peer.transport.is_reading()
+
+
+async def test_connection_may_end_while_others_have_their_turn() -> None:
+    taker = Taker()
+    async with websocket(taker) as (_, peer):
+        peer.send(*[frame(BINARY, b"x") for _ in range(FRAMES_PER_TURN + 10)])
+        taker.wire.close()
+        await turns()
+        assert len(taker.received) == FRAMES_PER_TURN
+        assert taker.calls == ["opened", ("closed", 1000, "")]
+
+
+async def test_what_comes_after_our_close_frame_is_dropped_in_turns_as_well() -> None:
+    taker = Taker()
+    async with websocket(taker) as (_, peer):
+        taker.wire.close()
+        peer.send(frame(BINARY, b"x" * 1000) * 300, close_frame(1000))
+        assert not peer.transport.is_reading()
+        peer.transport.send_eof()
+        await turns()
+        assert peer.transport.lost
+        assert taker.received == []
 
 
 # What arrives in parts.
