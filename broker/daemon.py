@@ -30,6 +30,7 @@ logger = logging.getLogger("broker")
 
 LIMIT_NAMES: Final = {
     "body_limit_bytes": "broker.max_payload_bytes",
+    "frame_limit_bytes": "websocket.frame_limit_bytes",
     **{
         limit.name: f"{section}.{limit.name}"
         for section in ("server", "websocket")

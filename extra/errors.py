@@ -73,13 +73,9 @@ class InvalidCommand(ExtraError):
 
 
 class LimitExceeded(ExtraError):
-    """Something is larger, longer or more than a limit allows. The message names it, as `limit` does."""
+    """Something is larger, longer or more than a named setting allows; the message names the setting."""
 
     code = "limit_exceeded"
-
-    def __init__(self, message: str = "", limit: str = "") -> None:
-        super().__init__(message)
-        self.limit = limit
 
 
 class ChannelClosed(ExtraError):

@@ -216,7 +216,7 @@ class BodyTooLarge(LimitExceeded):
     status = 413
 
     def __init__(self, limit_bytes: int, limit_name: str) -> None:
-        super().__init__(f"body larger than {limit_name}={limit_bytes}", limit_name)
+        super().__init__(f"body larger than {limit_name}={limit_bytes}")
 
 
 class BodyTruncated(RemoteProtocolError):
@@ -232,8 +232,8 @@ class ServerOverloaded(LimitExceeded):
     temporary = True
     connection_survives = False
 
-    def __init__(self, message: str, retry_after_s: int, limit: str = "") -> None:
-        super().__init__(message, limit)
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
         self.response_headers = (("Retry-After", str(retry_after_s)),)
 
 

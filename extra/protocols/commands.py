@@ -300,8 +300,7 @@ class _MsgpackFormat(_Format):
         if size > self.data_limit_bytes:
             raise LimitExceeded(
                 f"data of {size:,} bytes in msgpack, at most {self.data_limit_bytes:,}: "
-                "more JSON than broker.max_payload_bytes would come of it",
-                "broker.max_payload_bytes",
+                "more JSON than broker.max_payload_bytes would come of it"
             )
         try:
             value = msgpack.unpackb(memoryview(data), strict_map_key=True, ext_hook=_refuse_extension)

@@ -159,14 +159,23 @@ class HTTP1Parser:
     llhttp's hold each other: `close` lets go, so that their memory does not wait for the garbage collector.
     """
 
-    def __init__(self, *, head_limit_bytes: int = 32768, headers_limit: int = 100) -> None:
+    def __init__(
+        self,
+        *,
+        head_limit_bytes: int = 32768,
+        headers_limit: int = 100,
+        head_limit_name: str = "head_limit_bytes",
+        headers_limit_name: str = "headers_limit",
+    ) -> None:
         """Expect a first request.
 
         `head_limit_bytes` is for the target and all header fields together, trailers included;
-        `headers_limit` is for the number of fields.
+        `headers_limit` is for the number of fields. The names are what errors call the two.
         """
         self._head_limit: int = head_limit_bytes
         self._headers_limit: int = headers_limit
+        self._head_limit_name: str = head_limit_name
+        self._headers_limit_name: str = headers_limit_name
         self._llhttp: HttpRequestParser | None = HttpRequestParser(self)
         self._events: list[RequestEvent] = []
         self._taken: int = 0  # of the events
@@ -269,7 +278,8 @@ class HTTP1Parser:
         self._target += part
         self._fields_bytes += len(part)
         if self._fields_bytes > self._head_limit:
-            self._refuse(OversizeRequest(f"target longer than head_limit_bytes={self._head_limit}", 414))
+            limit = f"{self._head_limit_name}={self._head_limit}"
+            self._refuse(OversizeRequest(f"target longer than {limit}", 414))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields += 1
@@ -277,7 +287,8 @@ class HTTP1Parser:
         if self._fields_bytes > self._head_limit:
             self._refuse(self._oversize_fields())
         if self._fields > self._headers_limit:
-            self._refuse(OversizeRequest(f"more header fields than headers_limit={self._headers_limit}", 431))
+            limit = f"{self._headers_limit_name}={self._headers_limit}"
+            self._refuse(OversizeRequest(f"more header fields than {limit}", 431))
         if self._head is None:  # otherwise it is a trailer: RFC 9110 6.5.1 forbids to merge them blindly
             field = (name.lower(), value.rstrip(b" \t"))  # llhttp takes off what stands before it
             self._headers.append(field)
@@ -422,7 +433,7 @@ class HTTP1Parser:
 
     def _oversize_fields(self) -> OversizeRequest:
         part = "head" if self._head is None else "trailers"
-        return OversizeRequest(f"{part} larger than head_limit_bytes={self._head_limit}", 431)
+        return OversizeRequest(f"{part} larger than {self._head_limit_name}={self._head_limit}", 431)
 
     def _oversize_framing(self) -> OversizeRequest:
         if self._head is None:

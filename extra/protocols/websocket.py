@@ -40,6 +40,7 @@ __all__ = [
     "PING",
     "PONG",
     "TEXT",
+    "TOO_BIG",
     "BytesReceived",
     "CloseReceived",
     "PongReceived",
@@ -77,7 +78,9 @@ _DEFLATE_MIN_BYTES: Final = 64
 
 _PROTOCOL_ERROR: Final = 1002
 _INVALID_DATA: Final = 1007
-_TOO_BIG: Final = 1009
+
+TOO_BIG: Final = 1009
+"""The close code of what is larger than `frame_limit_bytes` (RFC 6455 7.4.1)."""
 
 
 def server_frame(opcode: int, payload: bytes) -> bytes:
@@ -179,6 +182,7 @@ class WebSocketCodec:
 
     __slots__ = (
         "_data",
+        "_frame_limit_name",
         "_inflater",
         "_message",
         "_message_opcode",
@@ -194,8 +198,12 @@ class WebSocketCodec:
         "frame_limit_bytes",
     )
 
-    def __init__(self, *, frame_limit_bytes: int, deflate: bool = False) -> None:
+    def __init__(
+        self, *, frame_limit_bytes: int, deflate: bool = False, frame_limit_name: str = "frame_limit_bytes"
+    ) -> None:
+        """Expect a first frame. `frame_limit_name` is what the peer is told that the limit is called."""
         self.frame_limit_bytes = frame_limit_bytes
+        self._frame_limit_name = frame_limit_name
         self.closing = False
         self.closed = False
         self.close_code: int | None = None
@@ -266,7 +274,7 @@ class WebSocketCodec:
                 if length < 0:
                     return None
             if length > self.frame_limit_bytes:
-                self._fail(_TOO_BIG, f"frame is larger than {self.frame_limit_bytes:,} bytes")
+                self._fail(TOO_BIG, f"frame larger than {self._frame_limit_name}={self.frame_limit_bytes}")
                 return None
             end = body + length
             if len(data) < end:
@@ -385,7 +393,7 @@ class WebSocketCodec:
                 self._fail(_PROTOCOL_ERROR, "compressed message cannot be inflated")
                 return None
         if len(payload) > room:
-            self._fail(_TOO_BIG, f"message is larger than {self.frame_limit_bytes:,} bytes")
+            self._fail(TOO_BIG, f"message larger than {self._frame_limit_name}={self.frame_limit_bytes}")
             return None
         message += payload
         if not final:

@@ -119,7 +119,10 @@ class HTTPConnection(Flow):
         super().__init__(context)
         limits = context.limits
         self._parser = HTTP1Parser(
-            head_limit_bytes=limits.head_limit_bytes, headers_limit=limits.headers_limit
+            head_limit_bytes=limits.head_limit_bytes,
+            headers_limit=limits.headers_limit,
+            head_limit_name=limits.named("head_limit_bytes"),
+            headers_limit_name=limits.named("headers_limit"),
         )
         self._state = IDLE
         self._deadline = inf
@@ -150,8 +153,8 @@ class HTTPConnection(Flow):
             if excess > REFUSING_LIMIT:
                 self.abort()
             else:
-                limit = context.limits.connections_limit
-                message = f"more connections than connections_limit={limit}"
+                name = context.limits.named("connections_limit")
+                message = f"more connections than {name}={context.limits.connections_limit}"
                 self._refuse(ServerOverloaded(message, RETRY_AFTER_S))
 
     def data_received(self, data: bytes) -> None:
@@ -193,17 +196,18 @@ class HTTPConnection(Flow):
         if now < self._deadline:
             return
         self._deadline = inf
+        limits = self._context.limits
         if self._state == IDLE:
             self._transport.close()
         elif self._state == HEAD:
             self._context.counters.timeouts += 1
-            limit = self._context.limits.head_timeout_s
-            self._refuse(RequestTimeout(f"head not received within head_timeout_s={limit:g}"))
+            limit = f"{limits.named('head_timeout_s')}={limits.head_timeout_s:g}"
+            self._refuse(RequestTimeout(f"head not received within {limit}"))
         elif self._state == HANDLING:
             if self._body is not None and self._reading:
                 self._context.counters.timeouts += 1
-                limit = self._context.limits.body_timeout_s
-                self._fail_body(RequestTimeout(f"body not received within body_timeout_s={limit:g}"))
+                limit = f"{limits.named('body_timeout_s')}={limits.body_timeout_s:g}"
+                self._fail_body(RequestTimeout(f"body not received within {limit}"))
         elif self._state == DRAINING:
             self._context.counters.timeouts += 1
             self._linger()
@@ -339,7 +343,7 @@ class HTTPConnection(Flow):
         message = (
             f"unfinished requests of all connections are larger than {name}={limits.receive_limit_bytes}"
         )
-        error = ServerOverloaded(message, RETRY_AFTER_S, name)
+        error = ServerOverloaded(message, RETRY_AFTER_S)
         if self._state == DRAINING:  # it has its answer
             self._context.counters.limits_met[name] += 1
             self._linger()
@@ -479,7 +483,11 @@ class HTTPConnection(Flow):
         self.write(answer)
         self._answered = True
         self._count(request, accepted.status, 0)
-        codec = WebSocketCodec(frame_limit_bytes=response.frame_limit_bytes, deflate=accepted.deflate)
+        codec = WebSocketCodec(
+            frame_limit_bytes=response.frame_limit_bytes,
+            deflate=accepted.deflate,
+            frame_limit_name=self._context.limits.named("frame_limit_bytes"),
+        )
         codec.receive_data(self._parser.take_rest())
         self._leave()
         self._hand_over(WebSocketConnection(self._context, codec, taker, accepted.subprotocol))

@@ -55,7 +55,8 @@ class ServerLimits:
     """How long the peer of a connection that has been closed from this side is waited for."""
 
     names: Mapping[str, str] = field(default_factory=dict)
-    """What messages call those limits that are known by other names than these, such as those of settings."""
+    """What messages call limits that are known by other names than these, such as those of settings; also
+    `frame_limit_bytes`, the limit of a WebSocketResponse."""
 
     def named(self, limit: str) -> str:
         """Return what messages call the limit that is called `limit` here."""

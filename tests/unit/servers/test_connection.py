@@ -1038,6 +1038,31 @@ async def test_refusals_are_bounded_as_well() -> None:
         assert run.connect().received == b""
 
 
+async def test_refusals_call_limits_by_the_names_that_are_known() -> None:
+    names = {
+        "connections_limit": "server.connections",
+        "head_limit_bytes": "server.head",
+        "headers_limit": "server.headers",
+        "head_timeout_s": "server.head_s",
+    }
+    limits = ServerLimits(connections_limit=1, head_limit_bytes=300, headers_limit=3, names=names)
+    async with serving(limits=limits) as run:
+        requests = {
+            b"GET /%b HTTP/1.1\r\n" % (b"x" * 300): b"target longer than server.head=300",
+            GET[:-2] + b"X: %b\r\n\r\n" % (b"x" * 300): b"head larger than server.head=300",
+            GET[:-2] + b"X: 1\r\n" * 3 + b"\r\n": b"more header fields than server.headers=3",
+        }
+        for request, message in requests.items():
+            peer = run.connect(request)
+            assert message in peer.received
+            peer.reset()
+            await turns()
+        first = run.connect(b"GET")
+        assert b"more connections than server.connections=1" in run.connect().received
+        run.wait(10)
+        assert b"head not received within server.head_s=10" in first.received
+
+
 # What all connections keep.
 
 

@@ -381,6 +381,16 @@ async def test_reading_goes_on_only_when_both_the_taker_and_the_peer_let_it() ->
         assert peer.transport.is_reading()
 
 
+async def test_too_large_a_frame_is_told_the_name_of_the_limit() -> None:
+    taker = Taker()
+    async with websocket(taker, limits=ServerLimits(names={"frame_limit_bytes": "websocket.frame"})) as (
+        _,
+        peer,
+    ):
+        peer.send(frame(TEXT, b"x" * 1001))
+        assert taker.calls[-1] == ("closed", 1009, "frame larger than websocket.frame=1000")
+
+
 # Turns.
 
 
