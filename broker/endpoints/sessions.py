@@ -141,7 +141,8 @@ class WebSocketFeed(Feed):
 
     def received_binary(self, data: bytes) -> None:
         if self.is_msgpack:
-            self._receive(decode_commands_msgpack(data, self.hub.settings.websocket.commands_limit))
+            limit = self.hub.settings.websocket.commands_limit
+            self._receive(decode_commands_msgpack(data, limit, self.broker.limits.max_payload_bytes))
         else:
             self._refuse("extra.v1.json takes text frames")
 
