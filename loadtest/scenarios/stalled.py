@@ -46,6 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what can be chosen."""
     parser.add_argument("--subscribers", type=int, default=1000)
     parser.add_argument("--stalled", type=int, default=100, help="so many of them read nothing")
+    parser.add_argument("--policies", default="disconnect,drop-oldest,latest")
     parser.add_argument("--rate", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--payload-bytes", type=int, default=2048)
@@ -53,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(report: Report, arguments: Namespace) -> None:
     """Measure each policy. Raises Mismatch when the others miss anything, or the stalled are not told."""
-    policies = {"nobody is stalled": "", **{each: each for each in ("disconnect", "drop-oldest", "latest")}}
+    policies = {"nobody is stalled": "", **{each: each for each in arguments.policies.split(",")}}
     rows = interleaved(policies, arguments.rounds, partial(measure, arguments=arguments))
     ratios(rows, "p99_ms", "nobody is stalled")
     report.table(
