@@ -2,8 +2,9 @@
 
     python -m loadtest.generator.subscribers PLAN
 
-One loop over epoll without an event loop around it, and one buffer for all, since this has to read as fast as
-the server writes, on one core of the same machine. PLAN is JSON (`Plan`). A line goes out when all
+One loop over epoll without an event loop around it, and one buffer for all, since this has to read as fast
+as the server writes, on one core of the same machine. It looks for what has come every half millisecond
+rather than be woken for it (`loadtest.generator.looking`). PLAN is JSON (`Plan`). A line goes out when all
 subscriptions are open. Then it answers each command, a line of JSON on standard input:
 
     {"do": "expect", "count": 500}    wait until everybody has 500 messages; what was measured since then
@@ -24,6 +25,7 @@ from typing import Any, Final
 
 from loadtest.generator.checks import Mismatch, Transcript
 from loadtest.generator.dialects import DIALECTS
+from loadtest.generator.looking import look
 from loadtest.generator.plan import Plan
 from loadtest.generator.readers import Follower, Owner, Stalled, Subscriber
 
@@ -99,9 +101,13 @@ class Subscribers:
         self.epoll.register(descriptor, select.EPOLLOUT)
 
     def turn(self, wait_s: float, deadline: float) -> None:
-        """Read from everybody who has something. Raises Mismatch behind the deadline."""
+        """Read from everybody who has something; with `wait_s` 0 without being woken for it.
+
+        Raises:
+            Mismatch: the deadline is over.
+        """
         view, is_open = self.view, self.open
-        events = self.epoll.poll(wait_s)
+        events = self.epoll.poll(wait_s) if wait_s else look(self.epoll, deadline)
         self.reads += len(events)
         for descriptor, event in events:
             subscriber = is_open.get(descriptor)
@@ -153,7 +159,7 @@ class Subscribers:
         started, reads = time.monotonic(), self.reads
         progress, look_at, deadline = -1, 0.0, started + QUIET_LIMIT_S
         while not self.has_all(count):
-            self.turn(0.5, deadline)
+            self.turn(0, deadline)
             if (now := time.monotonic()) > look_at:
                 look_at = now + 1
                 if (arrived := self.progress()) != progress:
