@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     raise_descriptor_limit()
     if chosen.ahead:
         run_ahead()
-    report = Report()
+    report = Report(is_markdown=chosen.markdown)
     report.begin()
     failures = 0
     for name in named or SCENARIOS:
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         try:
             options.rounds = options.rounds or SCENARIOS[name].ROUNDS
             SCENARIOS[name].run(report, options)
-        except Mismatch as error:
+        except (Mismatch, ChildProcessError) as error:
             say(f"FAILED: {name}: {error}")
             failures += 1
     return 1 if failures else 0
@@ -74,6 +74,7 @@ def parser_for(name: str = "") -> argparse.ArgumentParser:
     parser.add_argument(
         "--ahead", action="store_true", help="run ahead of everything else on a busy machine; needs root"
     )
+    parser.add_argument("--markdown", action="store_true", help="print tables for a document")
     return parser
 
 

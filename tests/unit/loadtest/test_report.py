@@ -32,7 +32,7 @@ def test_a_table_has_medians_and_a_line_of_json_for_each_row(capsys: pytest.Capt
     assert lines[1].split() == ["us/delivery", "p50", "ms"]
     assert lines[2].split() == ["floor", "2.00"]
     assert lines[3].split() == ["broker", "2.00"]
-    assert "the generator was near its core's limit" in lines[4]
+    assert lines[4].startswith("broker: the generator was near its core's limit")
     figures = [json.loads(line) for line in lines[5:]]
     assert [figure["name"] for figure in figures] == ["floor", "broker"]
     assert figures[0] == {
@@ -45,3 +45,14 @@ def test_a_table_has_medians_and_a_line_of_json_for_each_row(capsys: pytest.Capt
         "commit": "abc",
         "mode": "compiled",
     }
+
+
+def test_a_table_for_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    Report({}, is_markdown=True).table("a title", [Column("us", "us/delivery")], {"floor": [{"us": 1.0}]})
+    assert capsys.readouterr().out.split("\n")[1:6] == [
+        "a title",
+        "",
+        "|  | us/delivery |",
+        "| --- | ---: |",
+        "| floor | 1.00 |",
+    ]
