@@ -36,7 +36,6 @@ CONNECTIONS_PER_ADDRESS: Final = 20_000
 OPENING_LIMIT_S: Final = 60.0
 QUIET_LIMIT_S: Final = 10.0
 EXCESS_S: Final = 0.1
-TOLD_S: Final = 1.0
 REST_SHARE: Final = 0.5
 """Rests half as long as it has read: so it takes two thirds of its core at most, and reads more at a time."""
 ETHERNET_SEGMENT_BYTES: Final = 1448
@@ -218,12 +217,12 @@ class Subscribers:
         }
 
     def drain(self) -> None:
-        """Read from those that are stalled until nothing has come for a while, or they are closed."""
+        """Read from those that are stalled until they have the last message, or their goodbye, or the end."""
         reading = select.epoll()
         left = {each.socket.fileno(): each for each in self.stalled}
         for descriptor in left:
             reading.register(descriptor, select.EPOLLIN)
-        while left and (events := reading.poll(TOLD_S)):
+        while left and (events := reading.poll(QUIET_LIMIT_S)):
             for descriptor, _ in events:
                 try:
                     size = left[descriptor].socket.recv_into(self.view)
@@ -231,7 +230,7 @@ class Subscribers:
                     size = 0
                 if size:
                     left[descriptor].receive(self.view[:size])
-                else:
+                if not size or left[descriptor].has_all(self.expected):
                     reading.unregister(descriptor)
                     del left[descriptor]
 

@@ -8,7 +8,6 @@ that they are full within seconds. Its close timeout is made long: by default a 
 two seconds behind its goodbye is cut off, and never sees it.
 """
 
-import time
 from argparse import ArgumentParser, Namespace
 from functools import partial
 
@@ -110,7 +109,6 @@ def check_told(
     port: int, policy: str, stalled: int, published: int, told: dict[str, float]
 ) -> dict[str, float]:
     """Hold what the stalled were told against what was published, and against /metrics. Raises Mismatch."""
-    time.sleep(0.2)
     counted = metrics(port)
     if told["silent"]:
         raise Mismatch(f"{told['silent'][0]} lost messages and was told nothing")  # type: ignore[index]

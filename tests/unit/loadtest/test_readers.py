@@ -98,6 +98,13 @@ class TestStalled:
             stalled.receive(memoryview(data[start : start + size]))
         assert (stalled.received, stalled.dropped, stalled.gaps, stalled.goodbyes) == (3, 6, 1, 1)
 
+    def test_has_all_with_the_last_message_or_a_goodbye(self, stalled: Stalled) -> None:
+        stalled.receive(memoryview(message(3)))
+        assert stalled.has_all(4)
+        assert not stalled.has_all(5)
+        stalled.receive(memoryview(b'\x81\x40{"op":"goodbye","cursor":"a-9","reason":"slow"}'))
+        assert stalled.has_all(5)
+
     def test_refuses_what_is_doubled_or_reordered(self, stalled: Stalled) -> None:
         with pytest.raises(Mismatch, match="a got message 4 behind 5"):
             stalled.receive(memoryview(message(5) + message(4)))
