@@ -21,6 +21,10 @@ NEAR_ITS_LIMIT: Final = 0.9
 """A generator that uses so much of its core may have been what was measured."""
 
 
+MUCH_WAITING: Final = 0.2
+"""A server that waits so much for a core does several deliveries with each write."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One figure of each row: `key` names it in the JSON, `form` formats it in the table."""
@@ -59,6 +63,8 @@ class Report:
         for name, figures in medians.items():
             if figures.get("generator_share", 0.0) > NEAR_ITS_LIMIT:
                 say(f"{name}: the generator was near its core's limit: rate and latency may be its own")
+            if figures.get("waiting_share", 0.0) > MUCH_WAITING:
+                say(f"{name}: waited for a core, and coalesced meanwhile: its ratio means little (--ahead)")
         for name, figures in medians.items():
             figure = {"figure": title, **parameters, "name": name, "rounds": len(rows[name]), **figures}
             say(json.dumps({**figure, **self.environment}))

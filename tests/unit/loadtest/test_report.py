@@ -23,7 +23,7 @@ def test_percentile(share: float, value: float) -> None:
 def test_a_table_has_medians_and_a_line_of_json_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report({"commit": "abc", "mode": "compiled"})
     rows = {
-        "floor": [{"us": 1.0, "generator_share": 0.5}, {"us": 3.0, "generator_share": 0.5}],
+        "floor": [{"us": 1.0, "waiting_share": 0.5}, {"us": 3.0, "waiting_share": 0.5}],
         "broker": [{"us": 2.0, "generator_share": 0.95}, {"us": 2.0, "generator_share": 0.95}],
     }
     report.table("a title", [Column("us", "us/delivery"), Column("p50", "p50 ms")], rows, rate=100)
@@ -32,8 +32,9 @@ def test_a_table_has_medians_and_a_line_of_json_for_each_row(capsys: pytest.Capt
     assert lines[1].split() == ["us/delivery", "p50", "ms"]
     assert lines[2].split() == ["floor", "2.00"]
     assert lines[3].split() == ["broker", "2.00"]
-    assert lines[4].startswith("broker: the generator was near its core's limit")
-    figures = [json.loads(line) for line in lines[5:]]
+    assert lines[4].startswith("floor: waited for a core")
+    assert lines[5].startswith("broker: the generator was near its core's limit")
+    figures = [json.loads(line) for line in lines[6:]]
     assert [figure["name"] for figure in figures] == ["floor", "broker"]
     assert figures[0] == {
         "figure": "a title",
@@ -41,7 +42,7 @@ def test_a_table_has_medians_and_a_line_of_json_for_each_row(capsys: pytest.Capt
         "name": "floor",
         "rounds": 2,
         "us": 2.0,
-        "generator_share": 0.5,
+        "waiting_share": 0.5,
         "commit": "abc",
         "mode": "compiled",
     }
