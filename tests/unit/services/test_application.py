@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from extra.errors import BrokerClosed
-from extra.http import Convertor, Handler, Middleware, Request, Response
-from extra.pubsub import Broker
-from extra.services import Service, ServiceLimits, Services, on
+from extra.errors import BrokerClosed, InvalidFilter
+from extra.http import Convertor, Handler, Middleware, Request, Response, WebSocketResponse
+from extra.pubsub import Broker, Message
+from extra.services import Service, ServiceLimits, Services, Socket, every, on
 from extra.testing import TestClient
 
 
@@ -294,3 +294,66 @@ async def test_bodies_that_go_on_are_ended_when_the_host_shuts_down() -> None:
             asyncio.get_running_loop().call_soon(client.services.drain)
             assert [part async for part in parts] == []
         assert (await client.get("/")).body == b"tick"  # late, and at its end as soon as it has begun
+
+
+class Everything(Service):
+    """Declared for one of each."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[object] = asyncio.Queue()
+
+    @on(TOPIC="a/{n:int}")
+    async def hear(self, message: Message, n: int) -> None:
+        self.heard.put_nowait((n, message.data))
+
+    @on(REQUEST="rpc/double")
+    async def double(self, n: int) -> int:
+        return 2 * n
+
+    @on(WEBSOCKET="/ws")
+    async def talk(self, socket: Socket) -> None:
+        await socket.send("hello")
+        await socket.receive()
+
+    @every(seconds=3600)
+    async def tick(self) -> None: ...
+
+
+async def test_one_of_each_lives_and_ends_with_the_application() -> None:
+    before = asyncio.all_tasks()
+    service = Everything()
+    async with TestClient(Services(service)) as client:
+        assert set(client.services.routes()) == {
+            ("TOPIC", "a/{n:int}", "Everything.hear"),
+            ("REQUEST", "rpc/double", "Everything.double"),
+            ("WEBSOCKET", "/ws", "Everything.talk"),
+            ("EVERY", "3600 s", "Everything.tick"),
+        }
+        await client.broker.publish("a/7", "x")
+        assert await service.heard.get() == (7, "x")
+        assert (await client.services.ask("rpc/double", {"n": 2}, 5)).data == 4
+        async with client.websocket("/ws") as socket:
+            assert await socket.receive() == "hello"
+            client.services.drain()
+            assert socket.close_code == 1001
+        assert (await client.get("/ws")).status == 426
+    assert asyncio.all_tasks() == before
+    with pytest.raises(BrokerClosed):
+        await Services(Everything).ask("rpc/double", {}, 5)
+
+
+def test_what_cannot_be_declared_for_is_refused_by_name() -> None:
+    class WrongTopic(Service):
+        @on(TOPIC="a/#/b")
+        async def hear(self) -> None: ...
+
+    with pytest.raises(InvalidFilter, match=r"^WrongTopic\.hear: "):
+        Services(WrongTopic)
+
+
+async def test_websocket_before_the_start_is_refused() -> None:
+    services = Services(Everything)
+    response = await services.handle(Request("GET", b"/ws", [(b"upgrade", b"websocket")]))
+    assert isinstance(response, WebSocketResponse)
+    with pytest.raises(BrokerClosed):
+        response.taker.opened(None)  # type: ignore[arg-type]  # it does not come to that
