@@ -282,9 +282,11 @@ class Seam {
     return this.#title.textContent;
   }
 
-  /** What the row says beside the title, without how long it took. */
+  /** What the row says beside the title, where there is less room. */
   get brief() {
-    return this.#interruption.ended === null ? this.#detail.textContent : this.#findings().join(" · ");
+    if (this.#interruption.ended === null) return this.#detail.textContent;
+    const { replayed } = this.#interruption;
+    return `${replayed ? `${count(replayed)} replayed` : "none missed"} · ${this.#verdict()}`;
   }
 
   /** "open" while the wait lasts, "warning" where something is missing, else "". */
@@ -306,16 +308,17 @@ class Seam {
   }
 
   #outcome() {
+    const { kind, replayed } = this.#interruption;
     const away = `${duration(this.#interruption.seconds(performance.now()))} away`;
-    return [...(this.#interruption.kind === "switched" ? [] : [away]), ...this.#findings()].join(" · ");
+    const brought = replayed ? `${plural(replayed, "missed message")} replayed` : "no message missed";
+    return [...(kind === "switched" ? [] : [away]), brought, this.#verdict()].join(" · ");
   }
 
-  #findings() {
-    const { replayed, twice, missing } = this.#interruption;
-    const brought = replayed ? `${plural(replayed, "missed message")} replayed` : "no message missed";
+  #verdict() {
+    const { missing, twice } = this.#interruption;
     const lost = missing ? "not all of them: see the gap" : "nothing lost";
     const double = twice ? `${plural(twice, "message")} came twice` : "nothing twice";
-    return [brought, `${lost}, ${double}`];
+    return `${lost}, ${double}`;
   }
 
   #runBar(returns) {
