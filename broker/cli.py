@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["main"]
 
-COMMANDS: Final = ("serve", "pub", "sub")
+COMMANDS: Final = ("serve", "pub", "sub", "topics", "export", "import", "compact", "check")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             from broker.commands.pub import run
         elif command == "sub":
             from broker.commands.sub import run
+        elif command == "topics":
+            from broker.commands.topics import run
+        elif command == "export":
+            from broker.commands.export import run
+        elif command == "import":
+            from broker.commands.importing import run
+        elif command == "compact":
+            from broker.commands.compact import run
+        elif command == "check":
+            from broker.commands.check import run
         else:
             hint = suggestion(command, COMMANDS, f"it is one of {', '.join(COMMANDS)}")
             raise UsageError(f"no command {command!r}: {hint}")

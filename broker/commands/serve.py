@@ -24,6 +24,7 @@ INTRODUCTION: Final = """\
 Usage: extra-broker [serve] [OPTIONS]
        extra-broker pub TOPIC [DATA|-] [OPTIONS]
        extra-broker sub FILTER... [OPTIONS]
+       extra-broker topics|export|import|compact|check [OPTIONS]
 
 A messaging broker for the web: every topic is a URL.
 
@@ -31,7 +32,9 @@ Commands
   serve  run the broker; the default
   pub    publish a message, or each line of standard input
   sub    print messages as they come, one a line
-  `extra-broker pub --help` and `extra-broker sub --help` say more.
+  topics, export, import, compact, check
+         show, save, fill, shrink and verify a store, the file of --store
+  `extra-broker pub --help` says more, and so for each.
 """
 
 SOURCES: Final = """\

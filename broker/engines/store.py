@@ -20,7 +20,7 @@ the last two cases all that may be lost counts as lost to every filter.
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,18 @@ from extra.errors import EngineError
 from extra.pubsub import Message
 from extra.pubsub.journal import Journal
 
-__all__ = ["DURABILITIES", "Batch", "Connect", "Placed", "Store", "StoreRefused", "is_full", "reason_of"]
+__all__ = [
+    "DURABILITIES",
+    "Batch",
+    "Connect",
+    "Placed",
+    "Store",
+    "StoreRefused",
+    "connect_to",
+    "is_damage",
+    "is_full",
+    "reason_of",
+]
 
 logger: Final = logging.getLogger("broker.store")
 
@@ -113,6 +124,8 @@ class Batch:
     forgotten_until: int = 0
     keys_until: int = 0
     """Keys up to this offset no longer count."""
+    retained: Sequence[Placed] | None = None
+    """What is to be retained; by default the messages that say so themselves."""
 
 
 class Store:
@@ -189,12 +202,7 @@ class Store:
             if must_sync:
                 connection.execute("PRAGMA synchronous = FULL")
             with Transaction(connection):
-                self._put(connection, batch)
-                self._delete(connection, batch)
-                connection.execute(
-                    "UPDATE store SET head = ?, forgotten_until = ?, reserved_until = ?",
-                    (batch.head, batch.forgotten_until, reserved_until),
-                )
+                self._write(connection, batch, reserved_until)
             if must_sync:
                 connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
@@ -204,6 +212,27 @@ class Store:
         self.head = batch.head
         self._forget_topics(batch)
         self._lock.note(self.epoch, self.head)
+        self._measure()
+
+    def write_all(self, batches: Iterable[Batch]) -> None:
+        """Write many batches in one transaction: all of them, or none when one fails or cannot be made.
+
+        For when nobody else has the store; it is of no use for more afterwards when this fails.
+        """
+        connection = self.connection
+        with Transaction(connection):
+            for batch in batches:
+                self._write(connection, batch, batch.head)
+                self.head = batch.head
+
+    def compact(self) -> None:
+        """Give the room that is not needed back to the file system. Takes as much again while it works.
+
+        Raises:
+            sqlite3.Error: it did not succeed; the file is as it was.
+        """
+        self.connection.execute("VACUUM")
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._measure()
 
     def recover(self) -> None:
@@ -229,13 +258,17 @@ class Store:
             connection.execute("INSERT INTO scratch (filler) VALUES (zeroblob(?))", (FILLER_BYTES,))
         self._marked()
         connection.execute("DELETE FROM scratch")
-        self.know_topics(dict(connection.execute("SELECT id, name FROM topics ORDER BY id")))
+        self.find_topics()
         self._measure()
 
     def know_topics(self, names: dict[int, str]) -> None:
         """Take the topics that have been read from the file, by number."""
         self.numbers = {name: number for number, name in names.items()}
         self._last_number = max(names, default=0)
+
+    def find_topics(self) -> None:
+        """Read from the file which topics there are. Raises sqlite3.Error."""
+        self.know_topics(dict(self.connection.execute("SELECT id, name FROM topics ORDER BY id")))
 
     def damaged(self, what: str) -> StoreRefused:
         """Return what is raised when the file is not as it was written."""
@@ -408,6 +441,14 @@ class Store:
             else:
                 self.file_bytes = size
 
+    def _write(self, connection: Connection, batch: Batch, reserved_until: int) -> None:
+        self._put(connection, batch)
+        self._delete(connection, batch)
+        connection.execute(
+            "UPDATE store SET head = ?, forgotten_until = ?, reserved_until = ?",
+            (batch.head, batch.forgotten_until, reserved_until),
+        )
+
     def _put(self, connection: Connection, batch: Batch) -> None:
         messages: list[Value] = []
         retained: list[Value] = []
@@ -425,10 +466,12 @@ class Store:
                 messages += values_of(message, offset, number, placed.time)
             else:
                 bounds[topic] = self._floors[topic] = offset
-            if message.retained:
+            if message.retained and batch.retained is None:
                 retained += values_of(message, offset, topic, placed.time)
             if placed.key:
                 keys += (offset, placed.key, placed.time)
+        for placed in batch.retained or ():
+            retained += values_of(placed.message, placed.offset, placed.message.topic, placed.time)
         for topic, evicted_until in batch.gone.losses.items():
             bounds[topic] = max(evicted_until, self._floors.get(topic, 0))
         topics: list[Value] = []

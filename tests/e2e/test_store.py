@@ -184,6 +184,60 @@ def test_a_full_disk_is_said_once(full: Daemon) -> None:
     assert "reading goes on" in str(said[0]["message"])
 
 
+# The commands about stores
+
+
+def run(*words: str, stdin: str = "") -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "broker", *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env=environment(),
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_store_is_looked_at_and_exported_while_its_broker_runs(start: Start, path: Path) -> None:
+    own = start("--store", str(path))
+    with httpx.Client(base_url=own.url) as http:
+        for number in range(3):
+            http.put("/t/a/b", content=str(number))
+        status, printed, _ = run("topics", "--store", str(path))
+        assert (status, printed.split()[-6:]) == (0, ["3", "3", "3", "-", "R", "a/b"])
+        assert run("check", "--store", str(path))[0] == 0
+        status, exported, _ = run("export", "a/#", "--store", str(path))
+        assert (status, len(exported.splitlines())) == (0, 5)
+        for command in (("compact",), ("import", "-")):
+            status, _, said = run(*command, "--store", str(path), stdin=exported)
+            assert (status, f"in use by process {own.pid}" in said) == (1, True)
+        assert http.post("/t/a/b", content="3").json()["offset"] == 4
+
+
+def test_a_broker_goes_on_with_what_was_exported_and_imported(
+    start: Start, path: Path, tmp_path: Path
+) -> None:
+    own = start("--store", str(path), "--retention-messages", "2")
+    with httpx.Client(base_url=own.url) as http:
+        for number in range(4):
+            http.put("/t/a", content=str(number))
+        cursor = http.get("/t/a").json()["cursor"]
+    own.stop()
+    saved, moved = str(tmp_path / "saved.msgpack"), str(tmp_path / "moved.db")
+    assert run("export", "--store", str(path), "--format", "msgpack", "--output", saved)[0] == 0
+    assert run("import", saved, "--same-epoch", "--store", moved)[0] == 0
+    assert run("compact", "--store", moved)[0] == 0
+    again = start("--store", moved)
+    with httpx.Client(base_url=again.url) as http:
+        assert [(each["offset"], each["data"]) for each in messages(http, "/t/a")] == [(3, 2), (4, 3)]
+        assert [each["offset"] for each in messages(http, "/t/a?since=now")] == [4]
+        assert http.get(f"/t/a?since={cursor.split('-')[0]}-1").json()["until"] == 2
+        http.post("/t/a", content="4")
+        assert offsets(http, f"/t/a?since={cursor}") == [5]
+
+
 # What it does not start on
 
 

@@ -32,6 +32,11 @@ def _untouched_sigint() -> Iterator[None]:
         (["serve", "--help"], "Usage: extra-broker [serve]"),
         (["pub", "--help"], "Usage: extra-broker pub"),
         (["sub", "--help"], "Usage: extra-broker sub"),
+        (["topics", "--help"], "Usage: extra-broker topics"),
+        (["export", "--help"], "Usage: extra-broker export"),
+        (["import", "--help"], "Usage: extra-broker import"),
+        (["compact", "--help"], "Usage: extra-broker compact"),
+        (["check", "--help"], "Usage: extra-broker check"),
         (["--version"], "extra-broker "),
     ],
 )
@@ -49,7 +54,7 @@ def test_first_word_names_the_command_and_serve_is_the_default(
     [
         (["subb"], "no command 'subb': did you mean sub?"),
         (["publish"], "no command 'publish': did you mean pub?"),
-        (["x"], "no command 'x': it is one of serve, pub, sub"),
+        (["x"], "no command 'x': it is one of serve, pub, sub, topics, export, import, compact, check"),
         (["--port", "x"], "--port: 'x' is not allowed: a port number, 0 to 65535"),
         (["pub"], "pub takes TOPIC [DATA|-], not 0 arguments"),
         (["sub", "--strikt"], "no option --strikt: did you mean --strict?"),
