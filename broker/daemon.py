@@ -6,21 +6,25 @@ cuts at once.
 """
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 import uvloop
 
 from broker import __version__
 from broker.endpoints import Hub, build_application, error_response
+from broker.engines import SQLiteEngine
 from broker.settings import Settings, check_exposure
 from extra import COMPILED
+from extra.commands.loading import Loaded, LoadError, find, host
+from extra.errors import EngineError
 from extra.http import Request
-from extra.pubsub import Broker, BrokerLimits, MemoryEngine, Policy, PolicyTable
+from extra.pubsub import Broker, BrokerLimits, Engine, MemoryEngine, Policy, PolicyTable
 from extra.servers import Address, Counters, Server, ServerLimits
 
 __all__ = ["build_broker", "run", "serve", "server_limits"]
@@ -28,11 +32,13 @@ __all__ = ["build_broker", "run", "serve", "server_limits"]
 logger = logging.getLogger("broker")
 
 TICK_S: Final = 1.0
+COLLECTION_THRESHOLDS: Final = (50_000, 20, 100)
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal ends it. Returns the exit status: 0, or 1 when it could not listen."""
+    """Serve until a signal ends it. Returns the exit status: 0, or 1 when it could not begin."""
+    _spare_collections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(settings))
 
@@ -48,41 +54,71 @@ async def run(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop)
-    async with build_broker(settings) as broker, asyncio.TaskGroup() as tasks:
-        hub = Hub(broker, settings, tasks)
-        counters = Counters()
-        async with Server(
-            build_application(hub, counters),
-            error_response=error_response,
-            limits=server_limits(settings),
-            counters=counters,
-            server_name=f"extra-broker/{__version__}",
-            access_log=_log_access if settings.log.access else None,
-        ) as server:
-            try:
-                address = await _listen(server, settings)
-            except OSError as error:
-                where = settings.server.uds or f"{settings.server.host} port {settings.server.port}"
-                reason = error.strerror or str(error)
-                logger.error("cannot listen on %s: %s (server.host, server.port, server.uds)", where, reason)
-                return 1
-            _announce(settings, address)
-            ticking = tasks.create_task(_tick(hub))
-            await stopping.wait()
-            logger.info("shutting down: clients are told where to resume (server.drain_window_s)")
-            server.stop_accepting()
-            hub.drain()
-            ticking.cancel()
-            await _drained(server, cutting, settings.server.drain_window_s)
-    for number in SIGNALS:  # what comes from here on is late: the process is about to end by itself
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
-    logger.info("stopped")
+    try:
+        services = _load(settings)
+        async with AsyncExitStack() as stack:
+            broker = await stack.enter_async_context(build_broker(settings))
+            if services is not None:
+                if services.services is not None:
+                    services.services.attach(broker)
+                await stack.enter_async_context(services.life)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            status = await _serve(Hub(broker, settings, tasks), services, stopping, cutting)
+    except LoadError as error:
+        logger.error("%s (server.app)", error)
+        return 1
+    except EngineError as error:  # of starting: what a task raises comes in a group
+        logger.error("%s", error)
+        return 1
+    if status == 0:
+        for number in SIGNALS:  # what comes from here on is late: the process is about to end by itself
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        logger.info("stopped")
+    return status
+
+
+async def _serve(hub: Hub, services: Loaded | None, stopping: asyncio.Event, cutting: asyncio.Event) -> int:
+    """Serve until `stopping` is set, and until all is drained after that or `cutting` is set."""
+    settings = hub.settings
+    counters = Counters()
+    async with Server(
+        build_application(hub, counters, services.handler if services is not None else None),
+        error_response=error_response,
+        limits=server_limits(settings),
+        counters=counters,
+        server_name=f"extra-broker/{__version__}",
+        access_log=_log_access if settings.log.access else None,
+    ) as server:
+        try:
+            address = await _listen(server, settings)
+        except OSError as error:
+            where = settings.server.uds or f"{settings.server.host} port {settings.server.port}"
+            reason = error.strerror or str(error)
+            logger.error("cannot listen on %s: %s (server.host, server.port, server.uds)", where, reason)
+            return 1
+        _announce(settings, address)
+        ticking = hub.tasks.create_task(_tick(hub))
+        await stopping.wait()
+        logger.info("shutting down: clients are told where to resume (server.drain_window_s)")
+        server.stop_accepting()
+        hub.drain()
+        if services is not None:
+            services.drain()
+        ticking.cancel()
+        await _drained(server, cutting, settings.server.drain_window_s)
     return 0
 
 
+def _load(settings: Settings) -> Loaded | None:
+    """Return the application to serve besides, if there is one. Raises LoadError."""
+    if not settings.server.app:
+        return None
+    return host(find(settings.server.app))
+
+
 def build_broker(settings: Settings) -> Broker:
-    """Return a broker on the memory engine with the limits and policies of the settings."""
+    """Return a broker with the limits and policies of the settings, on the engine that they ask for."""
     keep = settings.retention
     policies = PolicyTable(
         Policy(keep.messages, keep.age_s, keep.topic_limit_bytes),
@@ -92,13 +128,29 @@ def build_broker(settings: Settings) -> Broker:
         ],
     )
     bear = settings.broker
-    engine = MemoryEngine(
-        policies,
-        total_limit_bytes=keep.total_limit_bytes,
-        topics_limit=keep.topics_limit,
-        retained_limit_messages=bear.retained_limit_messages,
-        retained_limit_bytes=bear.retained_limit_bytes,
-    )
+    engine: Engine
+    if settings.store.path:
+        engine = SQLiteEngine(
+            settings.store.path,
+            policies,
+            durability=settings.store.durability,
+            total_limit_bytes=keep.total_limit_bytes,
+            topics_limit=keep.topics_limit,
+            retained_limit_messages=bear.retained_limit_messages,
+            retained_limit_bytes=bear.retained_limit_bytes,
+            queue_limit_messages=settings.store.queue_limit_messages,
+            queue_limit_bytes=settings.store.queue_limit_bytes,
+            idempotency_limit_keys=bear.idempotency_limit_keys,
+            idempotency_window_s=bear.idempotency_window_s,
+        )
+    else:
+        engine = MemoryEngine(
+            policies,
+            total_limit_bytes=keep.total_limit_bytes,
+            topics_limit=keep.topics_limit,
+            retained_limit_messages=bear.retained_limit_messages,
+            retained_limit_bytes=bear.retained_limit_bytes,
+        )
     limits = BrokerLimits(
         max_payload_bytes=bear.max_payload_bytes,
         max_topic_bytes=bear.max_topic_bytes,
@@ -131,6 +183,16 @@ def server_limits(settings: Settings) -> ServerLimits:
         ping_timeout_s=websocket.ping_timeout_s,
         close_timeout_s=websocket.close_timeout_s,
     )
+
+
+def _spare_collections() -> None:
+    """Keep the garbage collector from going through what is alive again and again.
+
+    What is loaded by now stays, and is not looked at any more. What comes is messages, hardly any of it
+    garbage in cycles: with a million topics a full collection stops everything for a second to find nothing.
+    """
+    gc.freeze()
+    gc.set_threshold(*COLLECTION_THRESHOLDS)
 
 
 def _raise_descriptor_limit(connections: int) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "SettingValue",
     "Settings",
     "SettingsError",
+    "StoreSettings",
     "WebSocketSettings",
     "check_exposure",
     "describe",
@@ -41,6 +42,7 @@ _HOST: Final = r"[0-9A-Za-z_.-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(%[0-
 _HOST_NAME: Final = r"[0-9A-Za-z_.-]+"
 _ORIGIN: Final = r"[A-Za-z][0-9A-Za-z+.-]*://([0-9A-Za-z_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
 _PATH: Final = r"[^\0]*"
+_APP: Final = r"([0-9A-Za-z_.]+(:[0-9A-Za-z_.]+)?)?"
 
 _SHOWN_CHARACTERS: Final = 60
 
@@ -184,6 +186,14 @@ class ServerSettings:
         "PATH",
         pattern=_PATH,
     )
+    app: str = _setting(
+        "",
+        "services to serve besides, on the same broker",
+        "the name of an application, as module:app",
+        "APP",
+        pattern=_APP,
+        short_flag="--app",
+    )
     allow_anonymous: bool = _switch(
         False, "listen beyond loopback, where anybody who reaches it may read and publish"
     )
@@ -292,6 +302,30 @@ class RetentionSettings:
 
 @final
 @dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """The file that keeps what is published when the broker ends."""
+
+    path: str = _setting(
+        "",
+        "file that the log is kept in, made if it is not there; none: in memory, gone with the process",
+        "the path of a file",
+        "PATH",
+        pattern=_PATH,
+        short_flag="--store",
+    )
+    durability: str = _choice(
+        "full", ("full", "normal"), "WHICH", "when a message counts as kept: full or normal, see below"
+    )
+    queue_limit_messages: int = _number(
+        10_000, "messages", "most messages that wait for the disk; publishing beyond waits", low=1
+    )
+    queue_limit_bytes: int = _number(
+        67_108_864, "bytes", "most that messages take that wait for the disk; publishing beyond waits", low=1
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class WebSocketSettings:
     """WebSocket connections."""
 
@@ -360,6 +394,7 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
     websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     sse: SSESettings = field(default_factory=SSESettings)
     poll: PollSettings = field(default_factory=PollSettings)

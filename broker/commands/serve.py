@@ -18,7 +18,7 @@ CONFIG_VARIABLE: Final = "EXTRA_BROKER_CONFIG"
 CONFIG_OPTION: Final = Option("--config", "FILE", f"read settings from a TOML file, also {CONFIG_VARIABLE}")
 VERSION_OPTION: Final = Option("--version", "", "show the version and exit")
 
-COMMON_KEYS: Final = ("server.host", "server.port", "log.level", "log.format")
+COMMON_KEYS: Final = ("server.host", "server.port", "store.path", "log.level", "log.format")
 
 INTRODUCTION: Final = """\
 Usage: extra-broker [serve] [OPTIONS]
@@ -44,6 +44,14 @@ Settings
 POLICIES: Final = """\
   In the file, [[retention.policy]] tables make exceptions: filter = "site/#", with messages, age_s
   or topic_limit_bytes of its own. The longest filter that matches a topic counts.
+"""
+
+DURABILITIES: Final = """\
+  full    a message is on the disk before its publisher has the receipt and anybody the message:
+          neither a killed process nor a power cut loses it.
+  normal  a message has been handed to the system by then: a killed process loses nothing, a power
+          cut may take what was published in the last half minute; subscribers are told so.
+  PATH-wal, PATH-shm and PATH-lock stand beside the file, and belong to it.
 """
 
 STATUSES: Final = """\
@@ -116,4 +124,6 @@ def _help() -> str:
         parts.append(f"[{section}]  {kind.__doc__}\n{table}\n")
         if section == "retention":
             parts.append(POLICIES)
+        if section == "store":
+            parts.append(DURABILITIES)
     return "\n".join([*parts, STATUSES])

@@ -77,6 +77,27 @@ CORE: Final = {
 }
 """Figures of the broker core: their type, name and help."""
 
+STORE: Final = {
+    "store_writable": ("gauge", "store_writable", "1 while the store can be written, 0 while it cannot."),
+    "store_queue_messages": (
+        "gauge",
+        "store_queue_messages",
+        "Messages that wait for the disk (store.queue_limit_messages).",
+    ),
+    "store_queue_bytes": (
+        "gauge",
+        "store_queue_bytes",
+        "Bytes of messages that wait for the disk (store.queue_limit_bytes).",
+    ),
+    "store_waiting": ("gauge", "store_waiting", "Publishers that wait for room in that queue."),
+    "store_batches": ("counter", "store_batches_total", "Transactions written."),
+    "store_written": ("counter", "store_messages_written_total", "Messages written."),
+    "store_failures": ("counter", "store_failures_total", "Transactions that failed."),
+    "store_file_bytes": ("gauge", "store_file_bytes", "Size of the store."),
+    "store_wal_bytes": ("gauge", "store_wal_bytes", "Size of its write-ahead log."),
+}
+"""Figures of an engine that has a file."""
+
 
 class Operations:
     """`/healthz`, `/readyz` and `/metrics`."""
@@ -96,6 +117,9 @@ class Operations:
             return problem(503, "broker_closed", "shutting down", headers=headers)
         if not self.hub.broker.is_open:
             return problem(503, "engine_unavailable", "the engine is not open", headers=headers)
+        trouble = self.hub.broker.engine.trouble()
+        if trouble:
+            return problem(503, "engine_unavailable", trouble, headers=headers)
         return Response(200, b"ready\n", content_type="text/plain", headers=headers)
 
     async def metrics(self, request: Request) -> Response:
@@ -108,6 +132,9 @@ class Operations:
         figures = self.hub.broker.figures()
         for figure, (kind, name, text) in CORE.items():
             yield from _metric(kind, name, text, {"": figures[figure]})
+        for figure, (kind, name, text) in STORE.items():
+            if figure in figures:
+                yield from _metric(kind, name, text, {"": figures[figure]})
         limits = self.hub.settings
         yield from _metric(
             "gauge",

@@ -70,19 +70,27 @@ class Publisher:
             limits.max_payload_bytes * BATCH_FACTOR, f"{BATCH_FACTOR} x broker.max_payload_bytes"
         )
         answers: list[JSONValue] = []
-        status = 201
+        messages: list[Message] = []
+        keys: list[str | None] = []
+        places: list[int] = []
         for item in decode(body, limits.batch_limit_messages):
             try:
                 if isinstance(item, Rejected):
                     answers.append(_refusal(item.code, item.message))
-                    status = 207
                     continue
-                message = message_of(item, self.broker)
-                answers.append(_told(await self.broker.publish_message(message, item.key)))
+                messages.append(message_of(item, self.broker))
+                keys.append(item.key)
+                places.append(len(answers))
+                answers.append(None)
             except ExtraError as error:
                 answers.append(_refusal(error.code, str(error)))
-                status = 207
-        return json_response(answers, status)
+        for place, outcome in zip(places, await self.broker.publish_messages(messages, keys), strict=True):
+            if isinstance(outcome, ExtraError):
+                answers[place] = _refusal(outcome.code, str(outcome))
+            else:
+                answers[place] = _told(outcome)
+        failed = [each for each in answers if isinstance(each, dict) and "error" in each]
+        return json_response(answers, 207 if failed else 201)
 
     async def _publish(self, request: Request, retain: bool) -> Response:
         _refuse_encoding(request)

@@ -312,6 +312,8 @@ class _Exchange(BodySource):
                 body = b""
             await self._send({"type": "http.response.body", "body": body})
             return
+        if response.length is not None:
+            headers.append((b"content-length", b"%d" % response.length))
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         if request.method != "HEAD":
             await self._send_parts(body)

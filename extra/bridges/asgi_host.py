@@ -114,8 +114,11 @@ class ASGIHost:
             return await socket.accepted
         call = _Call(self, request)
         self._run(call.run(self._application))
+        if call.answer is not None:
+            return call.answer
+        call.waiter = get_running_loop().create_future()
         try:
-            return await call.response
+            return await call.waiter
         except asyncio.CancelledError:
             call.end()
             raise
@@ -207,8 +210,10 @@ class _Call:
         self._start: Response | None = None
         self._parts: _Parts | None = None
         self._complete = False  # the response, as far as the application is concerned
-        self._ended = Event()  # it is, or the client has gone
-        self.response: Future[Response] = get_running_loop().create_future()
+        self._ended = False  # it is, or the client has gone
+        self._end: Event | None = None  # whoever waits for that
+        self.answer: Response | None = None
+        self.waiter: Future[Response] | None = None  # for that
 
     async def run(self, application: Application) -> None:
         """Call the application."""
@@ -216,7 +221,7 @@ class _Call:
         host.calls.add(self)
         try:
             await application(host.scope("http", self._request), self.receive, self.send)
-            if not self._complete and not self._ended.is_set():
+            if not self._complete and not self._ended:
                 raise RuntimeError("the application has returned without a whole response")
         except asyncio.CancelledError:
             self._fail(ConnectionAbortedError("the server ends"))
@@ -224,19 +229,21 @@ class _Call:
         except Exception as error:
             if self._complete:
                 logger.exception("the application has failed after its response")
-            elif not self._ended.is_set():
+            elif not self._ended:
                 self._fail(error)
             elif not isinstance(error, OSError):
                 logger.exception("the application has failed after the client had gone")
         finally:
             host.calls.discard(self)
-            self._ended.set()
+            self._note_end()
 
     async def receive(self) -> Message:
         """Return the next part of the body, or wait for the end."""
         request = self._request
         if self._body_taken:
-            await self._ended.wait()
+            if not self._ended:
+                self._end = self._end or Event()
+                await self._end.wait()
             return {"type": "http.disconnect"}
         if self._stream is None:
             if request.body_arrived:
@@ -258,7 +265,7 @@ class _Call:
         kind = message["type"]
         if self._complete:
             raise RuntimeError(f"{kind!r} after the response")
-        if self._ended.is_set():
+        if self._ended:
             raise OSError("the client has gone")
         if kind == "http.response.start" and self._start is None:
             self._start = response_of(message)
@@ -267,13 +274,13 @@ class _Call:
             self._complete = not more
             await self._send_body(self._start, bytes(message.get("body", b"")), more)
             if not more:
-                self._ended.set()
+                self._note_end()
         else:
             raise RuntimeError(f"{kind!r} is not what can be sent now")
 
     def end(self) -> None:
         """Tell the application that the client has gone."""
-        self._ended.set()
+        self._note_end()
         if self._parts is not None:
             self._parts.finish()
 
@@ -281,15 +288,15 @@ class _Call:
         if self._parts is not None:
             await self._parts.put(data)
         elif self._request.method == "HEAD":  # how long the body would be, only the application knows
-            if not self.response.done():
+            if self.answer is None:
                 response.body = _Parts(lambda: None)
-                self.response.set_result(response)
+                self._give(response)
         elif not more:
             response.body = data
-            _settle(self.response, response)
+            self._give(response)
         else:
             response.body = self._parts = _Parts(self.end)
-            _settle(self.response, response)
+            self._give(response)
             await self._parts.put(data)
         if self._parts is not None and not more:
             self._parts.finish()
@@ -297,8 +304,19 @@ class _Call:
     def _fail(self, error: Exception) -> None:
         if self._parts is not None:
             self._parts.finish(error)
-        elif not self.response.done():
-            self.response.set_result(self._host.failure(error))
+        elif self.answer is None:
+            self._give(self._host.failure(error))
+
+    def _give(self, response: Response) -> None:
+        """Hand over the response."""
+        self.answer = response
+        if self.waiter is not None:
+            _settle(self.waiter, response)
+
+    def _note_end(self) -> None:
+        self._ended = True
+        if self._end is not None:
+            self._end.set()
 
 
 class _Parts(AsyncGenerator[bytes, None]):
@@ -496,10 +514,16 @@ class _Socket(WebSocketTaker):
 
 def response_of(message: Message) -> Response:
     """Return the response that a start describes, without a body."""
-    headers = [
-        (name, value) for name, value in message.get("headers", ()) if name.lower() not in CONNECTION_FIELDS
-    ]
-    return Response(message["status"], headers=decoded(headers))
+    headers: list[tuple[bytes, bytes]] = []
+    length: int | None = None
+    for name, value in message.get("headers", ()):
+        if name.lower() not in CONNECTION_FIELDS:
+            headers.append((name, value))
+        elif name.lower() == b"content-length" and value.isdigit():
+            length = int(value)
+    response = Response(message["status"], headers=decoded(headers))
+    response.length = length
+    return response
 
 
 def decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -12,9 +12,10 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Final, Literal
 
-from extra.bridges.asgi_host import Lifespan
+from extra.bridges.asgi_host import Lifespan, Spawn
 from extra.commands.loading import Interface, Loaded, LoadError, find, host
 from extra.compilation import COMPILED
 from extra.http import Application, Handler, Request, Response
@@ -81,7 +82,7 @@ async def serve(target: str | object, options: RunOptions) -> int:
 
     loop = asyncio.get_running_loop()
     try:
-        loaded = load(target, options)
+        loaded = load(target, options, partial(run_eagerly, loop=loop))
     except LoadError as error:
         logger.error("%s", error)
         return 1
@@ -98,8 +99,8 @@ async def serve(target: str | object, options: RunOptions) -> int:
             loop.remove_signal_handler(number)
 
 
-def load(target: str | object, options: RunOptions) -> Loaded:
-    """Find the application, and host it."""
+def load(target: str | object, options: RunOptions, spawn: Spawn) -> Loaded:
+    """Find the application, and host it; `spawn` is what runs calls of one that is not ours."""
     application: object = target
     if isinstance(target, str):
         application = find(target, factory=options.factory, directory=options.app_dir)
@@ -109,7 +110,7 @@ def load(target: str | object, options: RunOptions) -> Loaded:
         lifespan=options.lifespan,
         root_path=options.root_path,
         address=(options.uds, None) if options.uds else (options.host, options.port),
-        spawn=run_eagerly,
+        spawn=spawn,
         stop_timeout_s=options.timeout_graceful_shutdown,
     )
 

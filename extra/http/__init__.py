@@ -3,6 +3,7 @@
 from extra.http.application import Application, Middleware
 from extra.http.body import Body, BodySource
 from extra.http.convertors import CONVERTORS, Convertor
+from extra.http.cors import CORS
 from extra.http.errors import (
     STATUSES,
     BadRequest,
@@ -28,7 +29,10 @@ from extra.http.errors import (
     problem_response,
     status_of,
 )
+from extra.http.events import ServerSentEvent
+from extra.http.files import file_response
 from extra.http.forms import Form, FormLimits, Upload
+from extra.http.pages import as_page, debug_response, wants_page
 from extra.http.parts import Parts
 from extra.http.patterns import Pattern, parse_pattern
 from extra.http.request import Request, decode_percent
@@ -47,6 +51,7 @@ from extra.http.stream import Stream, StreamTaker, WebSocket, WebSocketTaker, Wi
 
 __all__ = [
     "CONVERTORS",
+    "CORS",
     "STATUSES",
     "Application",
     "BadRequest",
@@ -81,6 +86,7 @@ __all__ = [
     "Router",
     "SeeOther",
     "ServerOverloaded",
+    "ServerSentEvent",
     "ServiceUnavailable",
     "Stream",
     "StreamTaker",
@@ -93,11 +99,15 @@ __all__ = [
     "WebSocketResponse",
     "WebSocketTaker",
     "Wire",
+    "as_page",
+    "debug_response",
     "decode_percent",
     "encode_body",
+    "file_response",
     "json_response",
     "parse_pattern",
     "problem",
     "problem_response",
     "status_of",
+    "wants_page",
 ]

@@ -60,6 +60,8 @@ STATUSES: Final[Mapping[str, int]] = {
     "gone": 410,
     "limit_exceeded": 413,
     "unsupported": 415,
+    "range_not_satisfiable": 416,
+    "upgrade_required": 426,
     "too_many_requests": 429,
     "unavailable": 503,
     "timed_out": 503,

@@ -1,5 +1,6 @@
 """The body of a response that comes in parts, from whatever gives them."""
 
+from asyncio import CancelledError, Task, current_task
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from types import TracebackType
 
@@ -20,12 +21,14 @@ class Parts(AsyncGenerator[bytes, None]):
     it came.
     """
 
-    __slots__ = ("_ended", "_first", "_source", "content_type")
+    __slots__ = ("_ended", "_ending", "_first", "_source", "_waiting", "content_type")
 
     def __init__(self, source: AsyncIterable[object]) -> None:
         self._source: AsyncIterator[object] = aiter(source)
         self._ended: list[Callable[[], None]] | None = []  # None when it has been closed
         self._first: list[bytes] = []
+        self._ending = False
+        self._waiting: Task[object] | None = None  # for the source
         self.content_type: str | None = None
 
     def when_ended(self, call: Callable[[], None]) -> None:
@@ -51,11 +54,29 @@ class Parts(AsyncGenerator[bytes, None]):
     async def __anext__(self) -> bytes:
         if self._first:
             return self._first.pop()
+        if self._ending:
+            await self.aclose()
+            raise StopAsyncIteration
+        self._waiting = current_task()
         try:
             return encode_part(await anext(self._source))
+        except CancelledError:
+            await self.aclose()
+            if self._ending and self._waiting is not None and not self._waiting.uncancel():
+                raise StopAsyncIteration from None
+            raise
         except BaseException:
             await self.aclose()
             raise
+        finally:
+            self._waiting = None
+
+    def end(self) -> None:
+        """Let there be no more, also where one is being waited for: the body ends as if that were all."""
+        if not self._ending:
+            self._ending = True
+            if self._waiting is not None:
+                self._waiting.cancel()
 
     async def asend(self, value: None) -> bytes:
         return await self.__anext__()

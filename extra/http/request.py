@@ -1,8 +1,9 @@
 """A request as a handler sees it, and the shortest ways to answer it."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final, final, overload
 from urllib.parse import unquote_to_bytes
 
@@ -272,6 +273,40 @@ class Request:
     def html(self, text: str, status: int = 200, *, headers: Headers = ()) -> Response:
         """Answer with a page."""
         return Response(status, text.encode(), content_type="text/html; charset=utf-8", headers=headers)
+
+    async def file(
+        self,
+        path: str | Path,
+        *,
+        content_type: str | None = None,
+        download_name: str | None = None,
+        cache_control: str | None = None,
+        compressed: bool = False,
+    ) -> Response:
+        """Answer with a file: its ranges, and whether the client has it already, are looked after.
+
+        See `extra.http.file_response`. The path is taken as it is: check what comes from a client. For
+        whole folders there is `extra.services.Files`.
+
+        Raises:
+            NotFound: there is no such file.
+        """
+        from extra.http.files import file_response  # which needs this module
+
+        return await file_response(
+            self,
+            path,
+            content_type=content_type,
+            download_name=download_name,
+            cache_control=cache_control,
+            compressed=compressed,
+        )
+
+    def sse(self, source: AsyncIterable[object]) -> Response:
+        """Answer with server-sent events: `ServerSentEvent`s, or the data of some. The head goes at once."""
+        from extra.http.events import event_response  # which most never need
+
+        return event_response(source)
 
     def redirect(self, location: str, status: int = 302, *, headers: Headers = ()) -> Response:
         """Answer with another place: 302 or 303 to look there, 307 to ask there, 301 and 308 for good.

@@ -31,11 +31,12 @@ class Response:
     """A status, header fields and a body.
 
     The body is bytes, or comes in parts: then it is sent chunked, as fast as the client takes it, and
-    closing early ends the iteration. A handler makes a new response for each request; middleware may change
-    it.
+    closing early ends the iteration. `length` says how many bytes there will be in parts, if that is known:
+    then they are sent as they are, and what is not as long is broken off. A handler makes a new response for
+    each request; middleware may change it.
     """
 
-    __slots__ = ("body", "content_type", "headers", "status")
+    __slots__ = ("body", "content_type", "headers", "length", "status")
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Response:
         self.body = body
         self.content_type = content_type
         self.headers = headers
+        self.length: int | None = None
 
     def header(self, name: str) -> str | None:
         """Return the first value of the header field `name`, None when it has not been set."""

@@ -38,25 +38,21 @@ from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
 from extra.pubsub.outbox import OVERFLOW_POLICIES
+from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
-from extra.pubsub.session import CLOSED, HELD, LIVE, Consumer, Replay, Session
+from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
 from extra.topics import FilterTree, check_filter, check_topic, matches
 
 __all__ = ["Broker", "BrokerLimits", "Page", "parse_overflow"]
 
-PAGE_LIMIT: Final = 1000
-"""So many messages are read from the log at once while a session catches up."""
 RETAINED_LIMIT: Final = 10_000
 """So many retained messages fit into one page of history."""
-STRETCH_BYTES: Final = 64 * 1024
-"""So much is published before the event loop turns and outboxes are written: a fraction of an outbox.
-
-Without it, who publishes a lot at once would overflow the outboxes of subscribers that do read.
-"""
 UNSWEPT_S: Final = 2.0
 """When so long nobody has called `Broker.sweep`, publishing does."""
-HISTORY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+HISTORY_LIMIT_BYTES: Final = 1024 * 1024
 """A page of history ends here as well, in process as over HTTP."""
+FROM_START: Final = -2
+"""What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
 NO_LIMIT: Final = 1 << 62
 
 
@@ -86,7 +82,8 @@ class Page:
     `cursor` is where to go on; `complete` says that nothing is missing; `more`, that there is more.
 
     When it is not complete, messages up to `lost_until` are missing and `resume` is where to read all that is
-    left; an epoch that is gone has `lost_until` 0.
+    left; an epoch that is gone has `lost_until` 0. A page from the start is not complete, either, when the
+    start is gone; then it has what is left, and `resume` is empty.
     """
 
     messages: list[Message]
@@ -125,8 +122,7 @@ class Broker(Delivery):
         self.receipts: OrderedDict[bytes, Remembered] = OrderedDict()
         self.underway: dict[bytes, asyncio.Event] = {}
         self.delivered = 0
-        self.stretch_bytes = 0
-        self.turning: asyncio.Event | None = None
+        self.pace = Pace(self.limits.outbox_limit_bytes)
         self.swept_at = 0.0
         self.was_entered = False
         self.is_open = False
@@ -242,8 +238,8 @@ class Broker(Delivery):
     async def publish_message(self, message: Message, key: str | None = None) -> Receipt:
         """Publish a message that `compose` or an endpoint has made. Raises as `publish` does."""
         self._check_message(message)
-        if self.stretch_bytes >= STRETCH_BYTES:
-            await self._turn()
+        if self.pace.is_spent():
+            await self._turn(message.size)
         if key is not None:
             return await self._append_once(message, key)
         subscribers = self.engine.append_at_once(message)
@@ -280,7 +276,7 @@ class Broker(Delivery):
                         continue
                     self.underway[name] = asyncio.Event()
                 run.add(index, message, name)
-                if run.size >= STRETCH_BYTES:
+                if run.size >= self.pace.limit_bytes:
                     await self._append_run(run, answers)
             await self._append_run(run, answers)
         finally:
@@ -294,7 +290,7 @@ class Broker(Delivery):
         `publish` does. Cost: that of `engine.append_at_once`; no coroutine is made.
         """
         self._check_message(message)
-        if self.stretch_bytes >= STRETCH_BYTES:
+        if self.pace.is_spent():
             return -1
         reached = self.engine.append_at_once(message)
         if reached >= 0:
@@ -357,7 +353,7 @@ class Broker(Delivery):
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
     ) -> Page:
-        """Read a page of what the log has after `since`: at most `limit` messages, and some 4 MiB of them.
+        """Read a page of what the log has after `since`: at most `limit` messages, and 1 MiB of them.
 
         Retained messages, if asked for, come first and are not counted.
 
@@ -418,12 +414,16 @@ class Broker(Delivery):
         is_same_epoch, after, known = await self._start(filters, since, until)
         position = after
         lost_until = 0
+        begins_late = False
         found = 0
         more = False
         while position < until:
             piece = await self.engine.read(filters, position, until, limit + 1 - found, limit_bytes)
             if known < 0:
+                was_from_start = known == FROM_START
                 known = min(piece.evicted_until, until)
+                if was_from_start and piece.evicted_until <= until:
+                    begins_late = piece.evicted_until > 0
             else:
                 lost_until = max(lost_until, piece.evicted_until)
             for message in piece.messages:
@@ -446,7 +446,7 @@ class Broker(Delivery):
         return Page(
             messages,
             format_cursor(epoch, position, max(lost_until, known)),
-            complete,
+            complete and not begins_late,
             more,
             resume,
             lost_until,
@@ -558,15 +558,22 @@ class Broker(Delivery):
             EngineUnavailable: the log cannot be read just now; the session is as it was.
         """
         replay = session.replay
-        if replay is not None and replay.retained:
+        if replay is not None and replay.next_retained() is not None:
             self._put_retained(session, replay)
+            await asyncio.sleep(0)
         elif replay is not None and replay.after < replay.until:
             piece = await self.engine.read(
-                replay.filters, replay.after, replay.until, PAGE_LIMIT, session.outbox.limit_bytes // 4
+                replay.filters,
+                replay.after,
+                replay.until,
+                replay.page_limit(),
+                session.outbox.limit_bytes // 4,
             )
             if session.state != HELD:
                 return
             if replay.known < 0:
+                if replay.known == FROM_START and 0 < piece.evicted_until <= replay.until:
+                    replay.complete = False
                 replay.known = piece.evicted_until
                 replay.gone = min(piece.evicted_until, replay.until)
             elif piece.evicted_until > max(replay.known, replay.after):
@@ -578,7 +585,7 @@ class Broker(Delivery):
                 if len(replay.filters) == len(session.filters):
                     session.known = piece.evicted_until  # all that the session subscribes to
             for message in piece.messages:
-                if message.offset not in replay.given and not replay.is_covered(message):
+                if not replay.is_given(message) and not replay.is_covered(message):
                     session.put(message)
                     replay.count += 1
             self.replayed_total += len(piece.messages)
@@ -590,7 +597,7 @@ class Broker(Delivery):
                 list(session.filters),
                 session.position,
                 session.pending_from,
-                PAGE_LIMIT,
+                PAGE_LIMIT_MESSAGES,
                 session.outbox.limit_bytes // 4,
             )
             if session.state != HELD:
@@ -687,13 +694,13 @@ class Broker(Delivery):
     async def _start(self, filters: list[str], since: Since, stood: int) -> tuple[bool, int, int]:
         """Return where `since` begins, for who stands at `stood`, which is now.
 
-        That is whether the epoch is the same, after which offset, and up to which loss is known: -1 when what
-        is gone already is no loss, as nobody has been promised it.
+        That is whether the epoch is the same, after which offset, and up to which loss is known: below 0 when
+        what is gone already is no loss, as nobody has been promised it.
         """
         if since.kind == "now":
             return True, stood, -1
         if since.kind == "start":
-            return True, 0, -1
+            return True, 0, FROM_START
         if since.kind == "last":
             return True, min(stood, await self.engine.before_last(filters, since.count)), -1
         position = since.position
@@ -708,17 +715,17 @@ class Broker(Delivery):
         return True, position.offset, position.known
 
     def _put_retained(self, session: Session, replay: Replay) -> None:
-        put = 0
-        for message in replay.retained:
-            if put > 0 and not session.has_room():
-                break
-            put += 1
+        limit = replay.put + replay.page_limit()
+        while (message := replay.next_retained()) is not None:
+            replay.put += 1
             if not replay.is_covered(message):
-                session.put(message)
+                session.put_retained(message)
                 replay.count += 1
-        replay.retained = replay.retained[put:]
+            if replay.put == limit or not session.has_room():
+                break
 
     def _put_gap(self, session: Session, gap: Gap) -> None:
+        gap.cursor = format_cursor(self.engine.epoch(), gap.after or 0, gap.until)
         self.gaps_total += 1
         session.put_gap(gap)
 
@@ -758,22 +765,9 @@ class Broker(Delivery):
                 " (broker.max_payload_bytes)"
             )
 
-    async def _turn(self) -> None:
-        """Wait while the event loop turns, as enough was published since it did.
-
-        One waiter turns it for all. Each may then publish something, so that none is left behind for ever.
-        """
-        if self.turning is not None:
-            await self.turning.wait()
-        else:
-            self.turning = asyncio.Event()
-            try:
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)  # one turn writes what was woken in the turn before
-            finally:
-                self.stretch_bytes = 0
-                self.turning.set()
-                self.turning = None
+    async def _turn(self, size: int) -> None:
+        """Wait for the event loop to turn. Raises BrokerClosed."""
+        await self.pace.turn(size)
         self._check_is_open()
 
     def _published(self, message: Message, subscribers: int) -> Receipt:
@@ -782,7 +776,7 @@ class Broker(Delivery):
         return Receipt(message.topic, message.offset, message.cursor, subscribers)
 
     def _count(self, message: Message) -> None:
-        self.stretch_bytes += message.size
+        self.pace.spend(message.size)
         self.published_total += 1
         self.published_bytes_total += len(message.payload)
         if message.appended_at >= self.swept_at + UNSWEPT_S:
@@ -814,8 +808,8 @@ class Broker(Delivery):
         """Append what a run holds, put what came of it where it belongs, and leave the run empty."""
         if not run.messages:
             return
-        if self.stretch_bytes >= STRETCH_BYTES:
-            await self._turn()
+        if self.pace.is_spent():
+            await self._turn(run.size)
         outcomes = await self.engine.append_many(run.messages, run.names)
         for number, outcome in enumerate(outcomes):
             message = run.messages[number]

@@ -12,7 +12,7 @@ runs at once, mostly to its end: then the answer is written in the turn of the e
 request arrived, and no task is made (`run_eagerly`). While one is suspended, further requests wait where
 they were received; once they are `RECEIVED_HIGH_WATER_BYTES`, nothing more is read, and the peer's going
 away is not noticed until the answer. Of requests that are there together `pipeline_limit` are answered in
-one turn.
+one turn, fewer when they take long.
 
 A peer that ends its side ends a suspended handler: it is cancelled, since whoever leaves a long-poll looks
 like this. One that has only half-closed does get the answers that need no waiting, and what comes of a cut
@@ -21,8 +21,9 @@ body.
 
 import asyncio
 from asyncio import Task
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from math import inf
+from time import perf_counter
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
@@ -48,7 +49,6 @@ from extra.protocols.http1 import (
     MalformedRequest,
     RequestEnd,
     RequestHead,
-    chunk,
     response_head,
 )
 from extra.protocols.websocket import WebSocketCodec
@@ -56,6 +56,7 @@ from extra.servers.context import ServerContext
 from extra.servers.eager import run_eagerly
 from extra.servers.flow import Flow
 from extra.servers.linger import LingeringConnection
+from extra.servers.parts import send_parts
 from extra.servers.stream import StreamConnection
 from extra.servers.websocket import WebSocketConnection
 
@@ -63,6 +64,9 @@ __all__ = ["HTTPConnection"]
 
 RECEIVED_HIGH_WATER_BYTES: Final = 65_536
 """What is kept of a body, or of requests behind the one at work, before the peer has to wait."""
+
+SLICE_S: Final = 0.005
+"""After so long, pipelined requests of a connection let others have their turn."""
 
 DRAIN_LIMIT_BYTES: Final = 65_536
 """What is read of a body that nobody wants, so that its connection can go on."""
@@ -231,9 +235,10 @@ class HTTPConnection(Flow):
         self._scheduled = False
         self._advancing = True
         requests_left = self._context.limits.pipeline_limit
+        began = 0.0
         try:
             while self._state <= DRAINING and self.writable:
-                if not requests_left:
+                if not requests_left or (began and perf_counter() - began > SLICE_S):
                     self._advance_later()
                     break
                 event = self._parser.next_event()
@@ -244,6 +249,7 @@ class HTTPConnection(Flow):
                     break
                 if isinstance(event, RequestHead):
                     requests_left -= 1
+                    began = began or perf_counter()
                     self._begin(event)
                 elif isinstance(event, RequestEnd):
                     self._await_request()  # a body has been drained
@@ -377,29 +383,31 @@ class HTTPConnection(Flow):
                 self.write(body)
             self._finish(request, response.status, size, keep_alive)
             return None
-        chunked = request.http_version == "1.1"
-        keep_alive = keep_alive and chunked  # else the end of the connection is what ends the body
-        self.write(self._make_head(response, CHUNKED if chunked and not bodiless else "", keep_alive))
+        length = response.length
+        chunked = length is None and request.http_version == "1.1"
+        if length is None:
+            keep_alive = keep_alive and chunked  # else the end of the connection is what ends the body
+        framing = CHUNKED if chunked else f"Content-Length: {length}\r\n" if length is not None else ""
+        self.write(self._make_head(response, "" if bodiless else framing, keep_alive))
         self._answered = True
         if head_only:
             self._finish(request, response.status, 0, keep_alive)
             return None
-        return self._send_parts(request, response.status, body, chunked, keep_alive)
+        return self._send_parts(request, response.status, body, length, chunked, keep_alive)
 
     async def _send_parts(
-        self, request: Request, status: int, parts: AsyncIterable[bytes], chunked: bool, keep_alive: bool
+        self,
+        request: Request,
+        status: int,
+        parts: AsyncIterable[bytes],
+        length: int | None,
+        chunked: bool,
+        keep_alive: bool,
     ) -> None:
-        """Send `parts` as fast as the peer takes them."""
-        size = 0
-        try:
-            async for part in parts:
-                size += len(part)
-                self.write(chunk(part) if chunked else part)
-                if not self.writable:
-                    await self.drain()
-        finally:
-            if isinstance(parts, AsyncGenerator):
-                await parts.aclose()
+        """Send `parts` as fast as the peer takes them. Raises LocalProtocolError if they are not `length`."""
+        size = await send_parts(self, parts, length, chunked)
+        if length is not None and size != length:
+            raise LocalProtocolError(f"body of {length} bytes that is not as long")
         if chunked:
             self.write(LAST_CHUNK)
         self._finish(request, status, size, keep_alive)

@@ -175,9 +175,15 @@ class Server:
 
     async def _sweep(self, context: ServerContext) -> None:
         """Look at every connection, about once a second."""
+        due = context.clock()
         while True:
+            due += SWEEP_INTERVAL_S
             await asyncio.sleep(SWEEP_INTERVAL_S)
             context.renew_date()
+            late_s = context.clock() - due
+            due += late_s
+            if late_s > SWEEP_INTERVAL_S:
+                continue  # nobody was heard meanwhile: let what has arrived be read first
             connections = list(context.connections)
             for start in range(0, len(connections), SWEEP_BATCH):
                 check_all(connections[start : start + SWEEP_BATCH], context.clock())

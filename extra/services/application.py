@@ -17,7 +17,7 @@ import logging
 from asyncio import Task, TaskGroup
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from extra.errors import BrokerClosed, InvalidFilter
 from extra.http import (
@@ -32,8 +32,11 @@ from extra.http import (
     Request,
     Response,
     Router,
+    as_page,
+    debug_response,
     parse_pattern,
     problem_response,
+    wants_page,
 )
 from extra.pubsub import Broker, Message
 from extra.services.declarations import Declarations, Declared
@@ -50,6 +53,11 @@ from extra.services.topics import TopicPattern
 __all__ = ["Services"]
 
 logger = logging.getLogger("extra.services")
+
+PROBLEM: Final = "application/problem+json"
+
+LAST: Final = -(1 << 31)
+"""The priority of what answers where nobody else does."""
 
 
 class Services:
@@ -68,9 +76,10 @@ class Services:
         """Read what the services declare; classes are instantiated without arguments.
 
         `broker` is one that others keep open; None is one of its own. `middleware` stands around all
-        services, the first is the outermost. `error_response` makes the responses to errors: by default
-        problem documents, and with `debug` pages that show the traceback, for nobody but developers. `timer`
-        is what schedules go by, the event loop's time by default.
+        services, the first is the outermost. `error_response` makes the responses to errors; by default they
+        are problem documents, or pages that say the same for who looks at them in a browser. With `debug`,
+        bugs are shown with their traceback, which is for developers alone. `timer` is what schedules go by,
+        the event loop's time by default.
 
         Raises:
             TypeError: a method's signature does not go with what it is declared for.
@@ -82,6 +91,7 @@ class Services:
         self._broker = broker
         self._owns_broker = broker is None
         self._error_response = error_response or problem_response
+        self._shows_pages = error_response is None
         self._threads = Threads(self.limits)
         self._tasks: TaskGroup | None = None
         self._started: list[Service] = []
@@ -92,6 +102,8 @@ class Services:
         self._schedules: list[Schedule] = []
         self._scheduled: list[Task[None]] = []
         self._asker: Asker | None = None
+        self._streams: set[Parts] = set()
+        self._draining = False
         self._router = Router(_convertors_of(self.services))
         for service in self.services:
             self._take_in(service)
@@ -107,14 +119,26 @@ class Services:
             if request.unfinished:
                 self._finish(request)
             raise
+        if response.content_type == PROBLEM and self._shows_pages and wants_page(request):
+            as_page(response)
         if type(response.body) is Parts and request.method == "HEAD":
             await response.body.aclose()
+        elif type(response.body) is Parts:
+            self._keep(response.body)
         if request.unfinished:
-            if isinstance(response.body, Parts) and request.method != "HEAD":
+            if isinstance(response.body, Parts):
                 response.body.when_ended(lambda: self._finish(request))
             else:
                 self._finish(request)
         return response
+
+    def _keep(self, parts: Parts) -> None:
+        """Note a body that goes on, so that it can be ended."""
+        if self._draining:
+            parts.end()
+            return
+        self._streams.add(parts)
+        parts.when_ended(lambda: self._streams.discard(parts))
 
     def routes(self) -> Iterator[tuple[str, str, str]]:
         """Iterate over what is served: method, pattern, and the name of the method that does it."""
@@ -142,9 +166,12 @@ class Services:
     # Life
 
     def drain(self) -> None:
-        """Close the WebSockets: the host shuts down."""
+        """End what goes on, WebSockets and bodies in parts: the host shuts down. Idempotent."""
+        self._draining = True
         for endpoint in self._sockets:
             endpoint.drain()
+        for parts in list(self._streams):
+            parts.end()
 
     async def __aenter__(self) -> Self:
         assert self._tasks is None, "an application is entered once"
@@ -250,6 +277,7 @@ class Services:
                 service=service,
                 limits=self.limits,
                 spawn=self._spawn,
+                failure=self._failure,
             )
             self._sockets.append(endpoint)
             conditions.insert(0, asks_for_websocket)
@@ -262,7 +290,7 @@ class Services:
                 service=service,
                 threads=self._threads,
                 usual_timeout_s=self.limits.timeout_s,
-                error_response=self._error_response,
+                failure=self._failure,
             )
         handler: Handler = endpoint
         if service.middleware:
@@ -272,6 +300,8 @@ class Services:
         methods = declared.methods or "GET"
         condition = _all_of(conditions)
         self._router.add(methods, path, handler, priority=declared.priority, condition=condition)
+        if isinstance(endpoint, SocketEndpoint):
+            self._router.add("GET", path, endpoint.refuse, priority=LAST, condition=_always)
         self._listed += [(each, path, where) for each in (declared.methods or declared.kind).split()]
 
     def _add_reaction(
@@ -308,6 +338,10 @@ class Services:
             coroutine.close()
             raise BrokerClosed("the application has not been started")
         return self._tasks.create_task(coroutine)
+
+    def _failure(self, error: Exception, request: Request, where: str) -> Response:
+        """Return the response to a bug of a service, which has been logged."""
+        return debug_response(error, request, where) if self.debug else self._error_response(error)
 
     def _finish(self, request: Request) -> None:
         """Do what a request has left for afterwards, in a task of its own."""
@@ -346,6 +380,11 @@ def _joined(prefix: str, path: str) -> str:
     if not prefix:
         return "/" + path.removeprefix("/")
     return f"/{prefix}/{path.removeprefix('/')}" if path else f"/{prefix}"
+
+
+def _always(request: Request) -> bool:
+    """Hold. Routes with a condition may stand beside each other: several WebSockets of one path do."""
+    return True
 
 
 def _all_of(conditions: Sequence[Condition]) -> Condition | None:

@@ -14,7 +14,7 @@ from functools import partial
 import msgspec
 
 from extra.errors import ExtraError, LocalProtocolError
-from extra.http import ErrorResponse, Parts, Pattern, Request, RequestTimeout, Response, encode_body
+from extra.http import Parts, Pattern, Request, RequestTimeout, Response, encode_body
 from extra.services.arguments import Signature
 from extra.services.declarations import Declarations, Declared
 from extra.services.limits import TimedOut, within
@@ -38,20 +38,23 @@ class Endpoint:
         service: object,
         threads: Threads,
         usual_timeout_s: float,
-        error_response: ErrorResponse,
+        failure: Callable[[Exception, Request, str], Response],
     ) -> None:
-        """Read the signature of `method`, which is bound to `service`. Raises as `Signature` does."""
+        """Read the signature of `method`, which is bound to `service`. Raises as `Signature` does.
+
+        `failure` makes the response to a bug, which has been logged: given that, the request, and the name.
+        """
         self.name = f"{declared.methods.replace(' ', ', ')} {pattern.text} ({method.__qualname__})"
         self._method = method
         self._exposed = declared.exposed
         self._signature = Signature(method, {"request": Request}, pattern.names, others=True)
         self._threads = threads
         self._timeout_s = usual_timeout_s if declared.timeout_s is None else declared.timeout_s
-        self._error_response = error_response
+        self._failure = failure
         self._before = [bound_step(step, service) for step in declarations.before]
         self._after = [bound_step(step, service) for step in declarations.after]
-        is_async = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
-        self._in_thread = not (is_async or declarations.quick)
+        self._is_coroutine = inspect.iscoroutinefunction(method)
+        self._in_thread = not (self._is_coroutine or inspect.isasyncgenfunction(method) or declarations.quick)
 
     async def __call__(self, request: Request) -> Response:
         """Answer `request`. Raises what the method raises, if that is an error of ours."""
@@ -69,7 +72,7 @@ class Endpoint:
             if isinstance(error, ExtraError) and not isinstance(error, LocalProtocolError):
                 raise
             logger.exception("%s has failed", self.name)
-            return self._error_response(error)
+            return self._failure(error, request, self.name)
 
     async def _answer(self, request: Request) -> Response:
         for step in self._before:
@@ -82,12 +85,15 @@ class Endpoint:
             arguments = await self._signature.all_arguments_of(request)
         else:
             arguments = self._signature.arguments_of(request)
-        if self._in_thread:
-            value = await self._threads.run(self._method, **arguments)
+        if self._is_coroutine:
+            value = await self._method(**arguments)  # type: ignore[misc]  # as has been asked
         else:
-            value = self._method(**arguments)
-        if inspect.isawaitable(value):
-            value = await value
+            if self._in_thread:
+                value = await self._threads.run(self._method, **arguments)
+            else:
+                value = self._method(**arguments)
+            if inspect.isawaitable(value):
+                value = await value
         response = value if type(value) is Response else await self._respond(value)
         for step in self._after:
             value = step(request, response)

@@ -19,8 +19,16 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from extra.errors import ChannelClosed, ExtraError, InvalidPayload
-from extra.http import Pattern, Request, Response, WebSocket, WebSocketResponse, WebSocketTaker
+from extra.errors import ChannelClosed, ExtraError, InvalidPayload, LocalProtocolError
+from extra.http import (
+    HTTPError,
+    Pattern,
+    Request,
+    Response,
+    WebSocket,
+    WebSocketResponse,
+    WebSocketTaker,
+)
 from extra.services.arguments import Signature
 from extra.services.declarations import Declarations, Declared
 from extra.services.endpoint import bound_step
@@ -37,6 +45,13 @@ INTERNAL_ERROR: Final = 1011
 
 REASON_LIMIT_BYTES: Final = 120
 """What fits into a close frame (RFC 6455 5.5)."""
+
+
+class UpgradeRequired(HTTPError):
+    """What is here speaks another protocol."""
+
+    code = "upgrade_required"
+    status = 426
 
 
 class Socket:
@@ -138,8 +153,11 @@ class SocketEndpoint:
         service: object,
         limits: ServiceLimits,
         spawn: Callable[[Coroutine[Any, Any, None]], Task[None]],
+        failure: Callable[[Exception, Request, str], Response],
     ) -> None:
-        """Read the signature of `method`, a coroutine function bound to `service`; `spawn` makes tasks.
+        """Read the signature of `method`, a coroutine function bound to `service`.
+
+        `spawn` makes tasks, and `failure` the response to a bug, as for `Endpoint`.
 
         Raises TypeError as `Signature` does, and when it is none.
         """
@@ -157,10 +175,17 @@ class SocketEndpoint:
         self._timeout_s = limits.timeout_s if declared.timeout_s is None else declared.timeout_s
         self._subprotocols = declared.subprotocols
         self._spawn = spawn
+        self._failure = failure
 
     async def __call__(self, request: Request) -> Response:
         """Consent to a WebSocket, unless a step before refuses. Raises what that, or an argument, raises."""
-        refusal = await within(self._timeout_s, self._refuse(request))
+        try:
+            refusal = await within(self._timeout_s, self._refuse(request))
+        except Exception as error:
+            if isinstance(error, ExtraError) and not isinstance(error, LocalProtocolError):
+                raise
+            logger.exception("%s has failed before the handshake", self.name)
+            return self._failure(error, request, self.name)
         if refusal is not None:
             return refusal
         arguments = self._signature.arguments_of(request)
@@ -172,6 +197,10 @@ class SocketEndpoint:
         return WebSocketResponse(
             holder, subprotocols=self._subprotocols, frame_limit_bytes=self._limits.frame_limit_bytes
         )
+
+    async def refuse(self, request: Request) -> Response:
+        """Answer whoever asks without an upgrade, where nothing else is."""
+        raise UpgradeRequired("this is a WebSocket", headers=[("Upgrade", "websocket")])
 
     async def _refuse(self, request: Request) -> Response | None:
         for step in self._before:

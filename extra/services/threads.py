@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from extra.http import ServerOverloaded
@@ -36,6 +37,35 @@ class Threads:
         Raises:
             ServerOverloaded: too many wait already.
         """
+        return await asyncio.wrap_future(self._submit(partial(function, *arguments, **named)))
+
+    async def iterate(self, iterator: Iterator[Result]) -> AsyncIterator[Result]:
+        """Iterate over a plain iterator, each step in a thread; it is closed there, too.
+
+        One that is left while a step is under way is closed when that has ended.
+        """
+        step: Future[Any] | None = None
+        try:
+            while True:
+                step = self._submit(partial(next, iterator, END))
+                item = await asyncio.wrap_future(step)
+                if item is END:
+                    break
+                yield item
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None and (step is None or step.done()):
+                await asyncio.shield(self.run(close))
+            elif close is not None and step is not None:
+                step.add_done_callback(lambda _: close())
+
+    def close(self) -> None:
+        """Take no more calls, and drop those that wait. Those that run are not waited for."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, function: Callable[[], Result]) -> "Future[Result]":
+        """Have `function` called in a thread. Raises ServerOverloaded."""
         limits = self._limits
         if self.under_way >= limits.threads_limit + limits.waiting_limit:
             raise ServerOverloaded(
@@ -43,27 +73,11 @@ class Threads:
             )
         if self._executor is None:
             self._executor = ThreadPoolExecutor(limits.threads_limit, "extra-services")
-        context = copy_context()
-        call = self._executor.submit(context.run, function, *arguments, **named)
+        call = self._executor.submit(copy_context().run, function)
         self.under_way += 1
         loop = asyncio.get_running_loop()
         call.add_done_callback(lambda _: _call_in(loop, self._ended))
-        return await asyncio.wrap_future(call)
-
-    async def iterate(self, iterator: Iterator[Result]) -> AsyncIterator[Result]:
-        """Iterate over a plain iterator, each step in a thread; it is closed there, too."""
-        try:
-            while (item := await self.run(next, iterator, END)) is not END:
-                yield item
-        finally:
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                await asyncio.shield(self.run(close))
-
-    def close(self) -> None:
-        """Take no more calls, and drop those that wait. Those that run are not waited for."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        return call
 
     def _ended(self) -> None:
         self.under_way -= 1

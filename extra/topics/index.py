@@ -76,5 +76,7 @@ class TopicIndex:
         """
         if topic_filter in self._topics or not has_wildcard(topic_filter):
             return self.matching(topic_filter, limit)
+        if not self._topics:
+            return []
         check_filter(topic_filter)
         return self._trie.topics_matching_within(topic_filter, limit, steps)

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -96,9 +97,18 @@ def offsets(messages: list[Message]) -> list[int]:
 class Rigs:
     """Makes and starts engines of one kind, and closes them in the end."""
 
-    def __init__(self, make: Callable[[Terms], Engine], stack: AsyncExitStack) -> None:
-        self.make = make
+    def __init__(self, make: Callable[[Terms], Engine], stack: AsyncExitStack, directory: Path) -> None:
+        self.maker = make
         self.stack = stack
+        self.directory = directory
+        self.made = 0
+
+    def make(self, terms: Terms) -> Engine:
+        """Make an engine, in a directory of its own."""
+        self.made += 1
+        terms.directory = self.directory / str(self.made)
+        terms.directory.mkdir()
+        return self.maker(terms)
 
     async def start(self, terms: Terms | None = None) -> Rig:
         terms = terms or Terms()
@@ -109,9 +119,9 @@ class Rigs:
 
 
 @pytest.fixture(params=sorted(ENGINES))
-async def rigs(request: pytest.FixtureRequest) -> AsyncIterator[Rigs]:
+async def rigs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rigs]:
     async with AsyncExitStack() as stack:
-        yield Rigs(ENGINES[request.param], stack)
+        yield Rigs(ENGINES[request.param], stack, tmp_path)
 
 
 @pytest.fixture

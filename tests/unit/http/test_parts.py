@@ -1,5 +1,6 @@
 """Bodies in parts."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -98,3 +99,60 @@ async def test_any_iterator_will_do() -> None:
     body = Parts(Count())
     assert [part async for part in body] == [b"1\n", b"0\n"]
     await body.aclose()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_body_may_be_ended_where_it_waits(begun: bool) -> None:
+    seen: list[str] = []
+    waiting = asyncio.Event()
+
+    async def source() -> AsyncIterator[str]:
+        try:
+            yield "a"
+            waiting.set()
+            await asyncio.Event().wait()
+            yield "b"
+        finally:
+            seen.append("closed")
+
+    body = Parts(source())
+    if begun:
+        await body.begin()
+
+    async def take() -> list[bytes]:
+        taken = [part async for part in body]
+        await asyncio.sleep(0)  # who takes is not cancelled
+        return taken
+
+    taking = asyncio.create_task(take())
+    await waiting.wait()
+    body.end()
+    body.end()
+    assert await taking == [b"a"]
+    assert seen == ["closed"]
+    with pytest.raises(StopAsyncIteration):
+        await anext(body)
+
+
+async def test_body_that_is_ended_before_gives_what_it_has() -> None:
+    body = Parts(Source("a", "b")())
+    await body.begin()
+    body.end()
+    assert [part async for part in body] == [b"a"]
+
+
+async def test_cancelling_whoever_takes_is_no_end() -> None:
+    waiting = asyncio.Event()
+
+    async def source() -> AsyncIterator[str]:
+        waiting.set()
+        await asyncio.Event().wait()
+        yield "a"
+
+    body = Parts(source())
+    taking = asyncio.create_task(anext(body))
+    await waiting.wait()
+    body.end()
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking

@@ -5,7 +5,14 @@ import pytest
 
 from extra.pubsub import Log, Message, Policy, PolicyTable, Slice
 from extra.pubsub.journal import Journal
-from extra.pubsub.log import BLOCK, LOSERS_LIMIT, LOSS_STEPS, MERGE_LIMIT_TOPICS, NAME_UNIT_CHARACTERS
+from extra.pubsub.log import (
+    BLOCK,
+    LOSERS_LIMIT,
+    LOSS_STEPS,
+    MERGE_LIMIT_TOPICS,
+    NAME_UNIT_CHARACTERS,
+    NAME_UNIT_LEVELS,
+)
 from extra.pubsub.search import SEARCH_STEPS
 from tests.unit.pubsub.material import a_message
 
@@ -771,3 +778,10 @@ def test_a_log_can_go_on_behind_what_nobody_knows_any_more() -> None:
     append(again, "a")
     piece = read(again, "a", after=1_000_000)
     assert (offsets(piece), piece.evicted_until) == ([1_000_001], 0)
+
+
+def test_deep_names_count_as_several_topics() -> None:
+    """Each level that two of them share is a table of its own."""
+    log = a_log()
+    append(log, "/".join(["a"] * (NAME_UNIT_LEVELS * 3 + 1)))
+    assert log.weight == 4

@@ -1072,3 +1072,50 @@ async def test_answers_are_counted_and_told_to_the_access_log() -> None:
         peer.send_eof()
         await turns()
         assert run.counters.bytes_sent == len(peer.received)
+
+
+# Bodies in parts whose length is known.
+
+
+@pytest.mark.parametrize("parts", [[b"abc", b"def"], [b"abcdef"], [b"", b"abcdef", b""]])
+async def test_parts_of_a_known_length_are_sent_as_they_are(parts: list[bytes]) -> None:
+    """RFC 9112 6.3."""
+
+    async def handle(request: Request) -> Response:
+        async def give() -> AsyncIterator[bytes]:
+            for part in parts:
+                yield part
+
+        response = Response(200, give())
+        response.length = 6
+        return response
+
+    async with serving(handle) as run:
+        peer = run.connect(get("/") + get("/"))
+        await turns(10)
+        first, second = replies(peer.received)
+        assert (first.body, second.body, first.fields["content-length"]) == (b"abcdef", b"abcdef", "6")
+        assert "transfer-encoding" not in first.fields
+        peer = run.connect(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await turns()
+        (head,) = replies(peer.received, head=True)
+        assert (head.fields["content-length"], head.body) == ("6", b"")
+        assert not peer.is_closing()
+
+
+@pytest.mark.parametrize("parts", [[b"abc"], [b"abcdef", b"g"], []])
+async def test_parts_of_another_length_are_broken_off(parts: list[bytes]) -> None:
+    async def handle(request: Request) -> Response:
+        async def give() -> AsyncIterator[bytes]:
+            for part in parts:
+                yield part
+
+        response = Response(200, give())
+        response.length = 6
+        return response
+
+    async with serving(handle) as run:
+        peer = run.connect(get("/"))
+        await turns(10)
+        assert peer.is_closing()
+        assert len(peer.received.partition(b"\r\n\r\n")[2]) <= 6

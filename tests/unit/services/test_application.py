@@ -242,3 +242,55 @@ async def test_leaving_waits_for_what_is_left_up_to_a_limit(caplog: pytest.LogCa
         await client.get("/")
     assert "has been cancelled after stop_timeout_s" in caplog.text
     assert asyncio.all_tasks() == before
+
+
+class Broken(Service):
+    @on(GET="/")
+    async def fail(self) -> None:
+        raise ZeroDivisionError("secret")
+
+
+BROWSER = {"accept": "text/html,*/*;q=0.8"}
+
+
+async def test_browsers_are_shown_errors_as_pages() -> None:
+    async with TestClient(Services(Broken)) as client:
+        for path, status in (("/", 500), ("/nowhere", 404)):
+            answer = await client.get(path, headers=BROWSER)
+            assert (answer.status, answer.header("content-type")) == (status, "text/html; charset=utf-8")
+            assert "secret" not in answer.text
+            answer = await client.get(path)
+            assert (answer.status, answer.header("content-type")) == (status, "application/problem+json")
+
+
+async def test_developers_are_shown_bugs_with_their_traceback() -> None:
+    async with TestClient(Services(Broken, debug=True)) as client:
+        assert "secret" in (await client.get("/", headers=BROWSER)).text
+        answer = await client.get("/")
+        assert "Broken.fail" in answer.text
+        assert "ZeroDivisionError: secret" in answer.text
+
+
+async def test_errors_may_have_responses_of_their_own() -> None:
+    def make(error: Exception) -> Response:
+        return Response(418, type(error).__name__.encode())
+
+    async with TestClient(Services(Broken, error_response=make)) as client:
+        assert (await client.get("/", headers=BROWSER)).body == b"ZeroDivisionError"
+        assert (await client.get("/nowhere")).body == b"NotFound"
+
+
+async def test_bodies_that_go_on_are_ended_when_the_host_shuts_down() -> None:
+    class Endless(Service):
+        @on(GET="/")
+        async def tick(self) -> Any:
+            yield "tick"
+            await asyncio.Event().wait()
+
+    async with TestClient(Services(Endless)) as client:
+        async with client.stream("GET", "/") as answer:
+            parts = answer.parts()
+            assert await anext(parts) == b"tick"
+            asyncio.get_running_loop().call_soon(client.services.drain)
+            assert [part async for part in parts] == []
+        assert (await client.get("/")).body == b"tick"  # late, and at its end as soon as it has begun

@@ -1,11 +1,11 @@
 """Decorators note what a method is for, and leave it what it is."""
 
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 
 from extra.http import Request
-from extra.services import every, expose, on, post, pre, when
+from extra.services import Service, every, expose, on, post, pre, when
 from extra.services.declarations import declarations_of
 
 
@@ -23,6 +23,26 @@ def test_function_stays_what_it_is() -> None:
     assert decorated is plain
     assert decorated(None) == 7
     assert declarations_of(test_function_stays_what_it_is) is None
+
+
+async def test_type_checkers_see_the_function() -> None:
+    """What this says is checked by mypy --strict, as all of the tests are."""
+
+    class Sums(Service):
+        @expose(GET="/add/{a}/{b}")
+        @pre(lambda request: None)
+        @every(seconds=5)
+        def add(self, a: int, b: int) -> int:
+            return a + b
+
+        @on(GET="/text")
+        @post(lambda request, response: None)
+        @when(lambda request: True)
+        async def text(self) -> str:
+            return "x"
+
+    assert_type(Sums().add(1, 2), int)
+    assert_type(await Sums().text(), str)
 
 
 def test_places_are_noted_by_kind() -> None:

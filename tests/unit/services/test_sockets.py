@@ -14,6 +14,8 @@ from extra.testing import TestClient, TestSocket
 
 
 def refuse_strangers(request: Request) -> None:
+    if request.query_value("bug"):
+        raise ZeroDivisionError
     if request.query_value("stranger"):
         raise Forbidden("not for you")
 
@@ -127,7 +129,17 @@ async def test_handshake_may_be_refused_or_answered() -> None:
                     raise AssertionError
             assert caught.value.args[0].status == status
         assert (await client.get("/echo/1")).text == "plain"
-        assert (await client.get("/json")).status == 404
+        plain = await client.get("/json")
+        assert (plain.status, plain.header("upgrade")) == (426, "websocket")
+
+
+async def test_bug_before_the_handshake_is_logged_with_its_route(caplog: pytest.LogCaptureFixture) -> None:
+    async with TestClient(Services(Echo)) as client:
+        with pytest.raises(ConnectionRefusedError) as caught:
+            async with client.websocket("/echo/1?bug=1"):
+                raise AssertionError
+    assert caught.value.args[0].status == 500
+    assert "WEBSOCKET /echo/{times:int} (Echo.echo) has failed before the handshake" in caplog.text
 
 
 @pytest.mark.parametrize(

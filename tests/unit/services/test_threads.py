@@ -108,3 +108,29 @@ async def test_nothing_runs_after_closing() -> None:
     threads.close()
     with pytest.raises(RuntimeError):
         await threads.run(int)
+
+
+async def test_iterator_that_is_left_within_a_step_is_closed_after_it() -> None:
+    threads = Threads(ServiceLimits())
+    go, running, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def block() -> Iterator[int]:
+        try:
+            running.set()
+            go.wait(30)
+            yield 1
+        finally:
+            closed.set()
+
+    async def take() -> list[int]:
+        return [item async for item in threads.iterate(block())]
+
+    task = asyncio.create_task(take())
+    await until(running)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not closed.is_set()
+    go.set()
+    await until(closed)
+    threads.close()

@@ -8,8 +8,8 @@ import pytest
 from broker.endpoints.feed import CHUNK_BYTES, FEEDS_PER_TURN, Feed
 from broker.endpoints.hub import Hub
 from extra.errors import BrokerClosed, InvalidCommand
-from extra.pubsub import BrokerLimits, parse_since
-from extra.pubsub.broker import STRETCH_BYTES
+from extra.pubsub import BrokerLimits, Message, parse_since
+from extra.pubsub.pace import STRETCH_BYTES
 from tests.fakes.wire import FakeStream
 from tests.unit.broker.endpoints.driving import running_hub
 
@@ -150,6 +150,25 @@ async def test_who_publishes_without_a_pause_overflows_nobody_who_reads() -> Non
         await asyncio.sleep(0)
         assert feed.ended == []
         assert b"".join(wire.written).count(b"data: ") == 1000
+
+
+@pytest.mark.parametrize("overflow", ["disconnect", "drop-oldest", "latest"])
+async def test_a_burst_in_one_turn_costs_a_reader_nothing(overflow: str) -> None:
+    """However small the outbox: it is written out before anything is refused or dropped."""
+    async with running_hub(limits=BrokerLimits(outbox_limit_bytes=100)) as hub:
+        feed, wire = await opened(hub, overflow=overflow)
+        for _ in range(50):
+            assert hub.broker.deliver(placed(hub)) == 1
+        await asyncio.sleep(0)
+        assert feed.ended == []
+        assert b"".join(wire.written) == b"".join(event(offset) for offset in range(1, 51))
+
+
+def placed(hub: Hub) -> Message:
+    """Return a message that the log has, and nobody has been given yet."""
+    message = Message("a", b"x", "text")
+    message.place("e1", hub.broker.delivered + 1, 0.0, 0.0)
+    return message
 
 
 async def test_one_that_overflows_is_ended_as_slow() -> None:

@@ -6,14 +6,26 @@ from collections import Counter
 import pytest
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.operations import Operations
+from broker.endpoints.operations import STORE, Operations
 from broker.settings import SETTINGS
 from extra.pubsub import parse_since
 from extra.servers import Counters
 from tests.unit.broker.endpoints.driving import body_of, fields_of, headers_of, make_request, running_hub
 from tests.unit.broker.endpoints.test_feed import EventsFeed
+from tests.unit.pubsub.material import GatedEngine
 
 SAMPLE = re.compile(r"(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)")
+
+
+class Troubled(GatedEngine):
+    """An engine whose file cannot be written."""
+
+    def trouble(self) -> str:
+        return "the disk is full"
+
+    def figures(self) -> dict[str, int]:
+        own = dict.fromkeys(STORE, 0)
+        return super().figures() | own | {"store_queue_messages": 7}
 
 
 async def metrics(hub: Hub, counters: Counters | None = None) -> dict[str, float]:
@@ -56,6 +68,23 @@ async def test_it_is_not_ready_without_its_engine() -> None:
         await hub.broker.close()
         response = await Operations(hub, Counters()).readiness(make_request("GET", "/readyz"))
         assert (response.status, fields_of(response)["code"]) == (503, "engine_unavailable")
+
+
+async def test_it_is_not_ready_while_the_engine_has_trouble() -> None:
+    async with running_hub(wrap=Troubled) as hub:
+        response = await Operations(hub, Counters()).readiness(make_request("GET", "/readyz"))
+        assert (response.status, fields_of(response)["code"]) == (503, "engine_unavailable")
+        assert fields_of(response)["detail"] == "the disk is full"
+
+
+async def test_an_engine_with_a_file_has_metrics_of_its_own() -> None:
+    async with running_hub(wrap=Troubled) as hub:
+        samples = await metrics(hub)
+        assert samples["extra_store_writable"] == 0
+        assert samples["extra_store_queue_messages"] == 7
+        assert {f"extra_{name}" for _, name, _ in STORE.values()} <= set(samples)
+    async with running_hub() as hub:
+        assert not any("store" in name for name in await metrics(hub))
 
 
 async def test_metrics_are_in_the_format_of_prometheus() -> None:

@@ -1,0 +1,6 @@
+"""Engines of the broker: what keeps a log longer than the process lives."""
+
+from broker.engines.sqlite import SQLiteEngine
+from broker.engines.store import DURABILITIES, StoreRefused
+
+__all__ = ["DURABILITIES", "SQLiteEngine", "StoreRefused"]

@@ -1,0 +1,97 @@
+"""Messages as rows: what stands in which column, and the checksum over all of it.
+
+SQLite itself does not notice a bit that has changed in a payload. Each row therefore bears a CRC-32 over all
+of its columns, which is verified when the row is read: a file is read as it was written, or refused.
+"""
+
+import json
+from binascii import crc32
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - an exception, under a name that says of what
+from typing import Any, Final, TypeAlias
+
+from extra.payloads import PayloadKind
+from extra.pubsub import Message
+
+__all__ = [
+    "MESSAGE_COLUMNS",
+    "RETAINED_COLUMNS",
+    "Row",
+    "Value",
+    "damage_of",
+    "message_of",
+    "topic_checksum",
+    "values_of",
+]
+
+Value: TypeAlias = "int | float | str | bytes | None"
+
+Row: TypeAlias = tuple[Any, ...]  # Any: whatever a damaged file holds
+"""Offset, where (the number of a topic, or its name), time, expiry, kind, content type, headers, retained,
+checksum, payload.
+"""
+
+_COMMON: Final = "time, expires_at, kind, content_type, headers, retained, checksum, payload"
+MESSAGE_COLUMNS: Final = f"offset, topic_id, {_COMMON}"
+RETAINED_COLUMNS: Final = f"offset, topic, {_COMMON}"
+
+_FIXED: Final = Struct("<qqddB")
+_FLAGS: Final[dict[PayloadKind, int]] = {"json": 0, "text": 2, "binary": 4}
+
+
+def values_of(message: Message, offset: int, where: int | str, time: float) -> tuple[Value, ...]:
+    """Return the row of a message that is to get this place."""
+    headers = None if message.headers is None else json.dumps(message.headers, separators=(",", ":"))
+    content_type = message.content_type
+    kind, payload, expires_at = message.kind, message.payload, message.expires_at
+    retained = 1 if message.retained else 0
+    checksum = _checksum(offset, where, time, expires_at, kind, content_type, headers, retained, payload)
+    return (offset, where, time, expires_at, kind, content_type, headers, retained, checksum, payload)
+
+
+def damage_of(row: Row) -> str:
+    """Return what is wrong with a row that was read; empty when it is as it was written."""
+    try:
+        found = _checksum(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[9])
+        if found == row[8]:
+            return ""
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, StructError) as error:
+        return f"the message at offset {row[0]} makes no sense ({type(error).__name__})"
+    return f"the message at offset {row[0]} is not what was written (its checksum is wrong)"
+
+
+def message_of(row: Row, topic: str) -> Message:
+    """Return the message of a row that has no damage, without its place."""
+    _, _, _, expires_at, kind, content_type, headers, retained, _, payload = row
+    return Message(
+        topic,
+        payload,
+        kind,
+        content_type=content_type,
+        headers=None if headers is None else json.loads(headers),
+        expires_at=expires_at,
+        retained=retained == 1,
+    )
+
+
+def topic_checksum(number: int, name: str, evicted_until: int) -> int:
+    """Return the checksum of a topic's row."""
+    return crc32(name.encode(), crc32(_FIXED.pack(number, evicted_until, 0.0, 0.0, 0)))
+
+
+def _checksum(
+    offset: int,
+    where: int | str,
+    time: float,
+    expires_at: float,
+    kind: PayloadKind,
+    content_type: str | None,
+    headers: str | None,
+    retained: int,
+    payload: bytes,
+) -> int:
+    number = where if isinstance(where, int) else crc32(where.encode())
+    checksum = crc32(payload, crc32(_FIXED.pack(offset, number, time, expires_at, _FLAGS[kind] + retained)))
+    if headers is not None or content_type is not None:
+        checksum = crc32(repr((content_type, headers)).encode(), checksum)
+    return checksum

@@ -1,0 +1,555 @@
+"""The engine that survives: the log in memory as its index, and in one file of SQLite as its durable copy.
+
+**What is where.** Everything that readers ask for is in memory: the `Log` and the `RetainedMessages` of the
+memory engine, bounded as they are there. Reading therefore never touches the disk, costs what it costs there,
+and gives the same answers, because it is the same code. The file holds the same, and is read back when the
+broker starts. What does not fit into memory is not kept: `retention.total_limit_bytes` bounds both. Where
+history is to be larger than memory, this is the wrong engine.
+
+Alternatives that lost: reading from the file by filter (an index by topic and offset doubles what is
+written per message; reading `#` or a wildcard merges a thousand cursors; every answer to "what is missing?"
+is a query), a file of our own (its crash recovery, its tools and its trust would have to be earned), one
+transaction per message (a sync each).
+
+**How a message goes.** It is numbered and queued. While a transaction is being written, what comes gathers;
+each batch is one transaction, written by one thread, which the event loop never waits for. When the batch
+is on the disk, and not before, its messages enter the log and are delivered, in strides, so that outboxes
+are written in between; then their publishers get their receipts. So nobody ever holds a cursor of an offset
+that a restart could give to another message.
+
+**What goes wrong.** When a transaction fails, all that is in it or queued is refused, and so is publishing
+from then on, at once. Reading goes on. Once a second the file is opened anew and tried; when it takes as
+much as a batch, publishing goes on, with the offsets that the refused messages would have had.
+
+Invariants between calls: `queue`, the batch that is being written and `applying` hold messages by rising
+offset, with no hole, from `log.head` + 1 to `last_offset`; what is in `applying` has been written; while
+there is trouble, nothing is queued or being written.
+"""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final, final
+
+from broker.engines.queued import Clearing, KeyWindow, Queued, Ticket
+from broker.engines.restoring import restore, restore_keys
+from broker.engines.room import Room
+from broker.engines.store import Batch, Connect, Store, StoreRefused, is_full, reason_of
+from broker.engines.worker import Worker
+from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded
+from extra.pubsub import (
+    Clock,
+    Delivery,
+    Engine,
+    Log,
+    Message,
+    PolicyTable,
+    RetainedMessages,
+    Slice,
+    SystemClock,
+)
+from extra.pubsub.journal import Journal
+from extra.pubsub.search import finish
+
+__all__ = ["SQLiteEngine"]
+
+logger: Final = logging.getLogger("broker.store")
+
+BATCH_LIMIT_MESSAGES: Final = 4096
+BATCH_LIMIT_BYTES: Final = 8 * 1024 * 1024
+"""A transaction holds so much at most, so that the first of a long queue does not wait for the last."""
+
+STRIDE_BYTES: Final = 64 * 1024
+"""So much is delivered in one stretch, before outboxes are written: a fraction of an outbox."""
+
+MESSAGE_LIMIT_BYTES: Final = 900_000_000
+"""SQLite takes rows of up to 1,000,000,000 bytes."""
+
+
+@final
+class SQLiteEngine(Engine):
+    """A log that goes on where it was, in the file at `path`."""
+
+    def __init__(
+        self,
+        path: str,
+        policies: PolicyTable | None = None,
+        *,
+        durability: str = "full",
+        clock: Clock | None = None,
+        total_limit_bytes: int = 256 * 1024 * 1024,
+        topics_limit: int = 1_000_000,
+        retained_limit_messages: int = 100_000,
+        retained_limit_bytes: int = 64 * 1024 * 1024,
+        queue_limit_messages: int = 10_000,
+        queue_limit_bytes: int = 64 * 1024 * 1024,
+        idempotency_limit_keys: int = 100_000,
+        idempotency_window_s: float = 120.0,
+        connect: Connect | None = None,
+    ) -> None:
+        """`connect` opens the database, for tests that want it to fail."""
+        super().__init__()
+        self.clock: Clock = clock if clock is not None else SystemClock()
+        self.store = Store(path, durability, connect)
+        self.new_log: Callable[[str], Log] = partial(
+            Log, policies=policies, total_limit_bytes=total_limit_bytes, topics_limit=topics_limit
+        )
+        self.log = self.new_log("")
+        self.kept = RetainedMessages(limit_messages=retained_limit_messages, limit_bytes=retained_limit_bytes)
+        self.journal = Journal()
+        self.keys = KeyWindow(idempotency_window_s, idempotency_limit_keys)
+        self.kept_keys: list[tuple[bytes, int, float]] = []
+        self.room = Room(queue_limit_messages, queue_limit_bytes)
+        self.queue: deque[Queued | Clearing] = deque()
+        self.applying: deque[Queued | Clearing] = deque()
+        self.last_offset = 0
+        self.retaining: dict[str, Queued] = {}
+        self.retaining_messages = 0
+        self.retaining_bytes = 0
+        self.retaining_none = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.delivery: Delivery | None = None
+        self.worker: Worker | None = None
+        self.is_closing = False
+        self.is_closed = False
+        self.is_scheduled = False
+        self.is_writing = False
+        self.is_applying = False
+        self.is_recovering = False
+        self.failure = ""
+        self.batches_total = 0
+        self.written_total = 0
+        self.failures_total = 0
+
+    # Life
+
+    async def start(self, delivery: Delivery) -> None:
+        """Open the file and read it back: some seconds for a million messages.
+
+        Raises:
+            StoreRefused: the file cannot be used.
+        """
+        assert self.worker is None, "an engine is started once"
+        self.worker = worker = Worker("extra-store")
+        failure: BaseException | None = None
+        try:
+            await worker.call(self._open)
+        except BaseException as error:  # noqa: BLE001 - raised below: mypyc loses it when one awaits here
+            failure = error
+        if failure is not None:
+            self.is_closed = True
+            await worker.call(self.store.close)
+            worker.stop()
+            raise failure
+        self.last_offset = self.log.head
+        self.delivery = delivery
+
+    async def close(self) -> None:
+        """Write what is queued, and let go of the file."""
+        worker = self.worker
+        if worker is None or self.is_closing:
+            return
+        self.is_closing = True
+        self.room.refuse(EngineUnavailable("the store is being closed"))
+        await self.until_idle()
+        if not self.failure and not self.journal.is_empty():
+            self._hand_over()
+            await self.until_idle()
+        self.is_closed = True
+        await worker.call(self.store.close)
+        worker.stop()
+
+    def epoch(self) -> str:
+        return self.log.epoch
+
+    def head(self) -> int:
+        return self.log.head
+
+    def trouble(self) -> str:
+        return self.failure
+
+    def remembered(self) -> list[tuple[bytes, int, float]]:
+        kept_keys, self.kept_keys = self.kept_keys, []
+        return kept_keys
+
+    # Appending
+
+    async def append(self, message: Message) -> int:
+        return await self.append_keyed(message, b"")
+
+    async def append_keyed(self, message: Message, key: bytes) -> int:
+        ticket = Ticket(1)
+        if not self._enqueue(message, key, ticket, 0):
+            await self._enter(message, key, ticket, 0)
+        await ticket.decided()
+        return ticket.answer()
+
+    async def append_many(self, messages: list[Message], keys: list[bytes]) -> list[int | ExtraError]:
+        ticket = Ticket(len(messages))
+        number = 0
+        cancelled: asyncio.CancelledError | None = None
+        for message, key in zip(messages, keys, strict=True):
+            try:
+                if not self._enqueue(message, key, ticket, number):
+                    await self._enter(message, key, ticket, number)
+            except ExtraError as error:
+                ticket.decide(number, error)
+            except asyncio.CancelledError as cancellation:
+                cancelled = cancellation
+                break
+            number += 1
+        if cancelled is not None:
+            for left in range(number, len(messages)):
+                ticket.decide(left, EngineUnavailable("the publisher has gone"))
+        await ticket.decided()
+        if cancelled is not None:
+            raise cancelled
+        return ticket.answers
+
+    async def clear(self, topic: str) -> bool:
+        self._check_writable()
+        await self.room.enter(0)
+        retaining, kept = self.retaining.get(topic), self.kept.messages.get(topic)
+        if self.failure or (retaining is None and kept is None):
+            self.room.leave(1, 0)
+            self._check_writable()
+            return False
+        ticket = Ticket(1)
+        offset = retaining.offset if retaining is not None else kept.offset if kept is not None else 0
+        self.queue.append(Clearing(topic, offset, ticket))
+        self._schedule()
+        await ticket.decided()
+        return ticket.answer() > 0
+
+    # Reading
+
+    async def read(
+        self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
+    ) -> Slice:
+        return self.log.read(
+            filters, after, until, limit, self.clock.now(), self.clock.time(), limit_bytes=limit_bytes
+        )
+
+    async def before_last(self, filters: list[str], count: int) -> int:
+        search = self.log.before_last(filters, count)
+        await finish(search, self.clock)
+        return search.offset
+
+    async def retained(self, filters: list[str]) -> list[Message]:
+        search = self.kept.matching(filters)
+        await finish(search, self.clock)
+        return search.messages()
+
+    # Upkeep
+
+    def sweep(self) -> None:
+        """Give back what has become too old, in the file as well, and try the disk again after a failure."""
+        now, time = self.clock.now(), self.clock.time()
+        self.log.sweep(now, time)
+        self.kept.sweep(time)
+        if self.worker is None or self.is_closing:
+            return
+        if self.failure:
+            if not self.is_recovering:
+                self.is_recovering = True
+                self.worker.submit(self.store.recover, self._recovered)
+        elif not self.journal.is_empty() or self.keys.has_old(time):
+            self._schedule()
+
+    def figures(self) -> dict[str, int]:
+        return {
+            "log_messages": len(self.log),
+            "log_bytes": self.log.size,
+            "log_topics": len(self.log.topics),
+            "log_evicted": self.log.evicted,
+            "retained_messages": len(self.kept),
+            "retained_bytes": self.kept.size,
+            "store_writable": 0 if self.failure else 1,
+            "store_queue_messages": self.room.messages,
+            "store_queue_bytes": self.room.bytes,
+            "store_waiting": self.room.waiting,
+            "store_batches": self.batches_total,
+            "store_written": self.written_total,
+            "store_failures": self.failures_total,
+            "store_file_bytes": self.store.file_bytes,
+            "store_wal_bytes": self.store.wal_bytes,
+        }
+
+    # Opening, in the worker's thread
+
+    def _open(self) -> None:
+        store = self.store
+        logger.info("opening %s (store.path) with durability %s", store.path, store.durability)
+        now, time = self.clock.now(), self.clock.time()
+        try:
+            store.open(os.urandom(4).hex())
+            self.log = self.new_log(store.epoch)
+            self.log.journal = self.kept.journal = self.journal
+            restore(store, self.log, self.kept, now, time)
+            self.kept_keys = restore_keys(store, now, time, self.keys.window_s, self.keys.limit)
+            self._begin()
+        except sqlite3.Error as error:
+            raise StoreRefused(f"{store.path} cannot be used: {reason_of(error)} (store.path)") from None
+        self.keys.add(self.kept_keys[0][1] - 1 if self.kept_keys else store.head, 0.0, 0)
+        for _, offset, made_at in self.kept_keys:
+            self.keys.add(offset, time - (now - made_at), 1)
+
+    def _begin(self) -> None:
+        """Mark the file as open; where the disk is full, it is read all the same."""
+        try:
+            self.store.begin()
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            self._note_failure(error)
+
+    # Into the queue
+
+    def _check_writable(self) -> None:
+        if self.failure:
+            raise EngineUnavailable(f"publishing has to wait: {self.failure}")
+        if self.is_closing or self.delivery is None:
+            raise EngineUnavailable("the store is not open")
+
+    def _enqueue(self, message: Message, key: bytes, ticket: Ticket, number: int) -> bool:
+        """Queue a message if that can be done at once; return whether it was. Raises why it cannot be at
+        all.
+        """
+        self._check_writable()
+        _check_storable(message)
+        if message.retained and not self._may_retain(message):
+            return False
+        if not self.room.take(message.size):
+            return False
+        self._put(message, key, ticket, number)
+        return True
+
+    async def _enter(self, message: Message, key: bytes, ticket: Ticket, number: int) -> None:
+        """Queue a message when there is room for it. Raises as `_enqueue`; cancelled, it is not queued."""
+        await self.room.enter(message.size)
+        try:
+            self._check_writable()
+            while message.retained and not self._may_retain(message):
+                self.retaining_none.clear()
+                await self.retaining_none.wait()
+                self._check_writable()
+        except BaseException:
+            self.room.leave(1, message.size)
+            raise
+        self._put(message, key, ticket, number)
+
+    def _may_retain(self, message: Message) -> bool:
+        """Return whether there is room to retain a message, whatever those on their way come to replace.
+
+        False when that cannot be told before they have arrived. Raises LimitExceeded when there is none.
+        """
+        kept = self.kept
+        if self.retaining_messages == 0:
+            kept.check_room(message)
+            return True
+        return (
+            len(kept) + self.retaining_messages < kept.limit_messages
+            and kept.size + self.retaining_bytes + message.size <= kept.limit_bytes
+        )
+
+    def _put(self, message: Message, key: bytes, ticket: Ticket, number: int) -> None:
+        topic = message.topic
+        topic_log = self.log.topics.get(topic)
+        policy = topic_log.policy if topic_log is not None else self.log.policies.policy(topic)
+        self.last_offset += 1
+        queued = Queued(
+            message,
+            self.last_offset,
+            self.clock.now(),
+            self.clock.time(),
+            key if self.keys.limit else b"",
+            policy.messages > 0,
+            ticket,
+            number,
+        )
+        self.queue.append(queued)
+        if message.retained:
+            self.retaining[topic] = queued
+            self.retaining_messages += 1
+            self.retaining_bytes += message.size
+        self._schedule()
+
+    # From the queue into the file
+
+    def _schedule(self) -> None:
+        """Hand over in the next turn of the loop: what this one brings is one batch."""
+        if not self.is_scheduled and not self.is_writing:
+            self.is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Give the worker a batch of what is queued, and of what has gone since the last one."""
+        self.is_scheduled = False
+        if self.is_writing or self.failure or self.is_closed or self.worker is None:
+            return
+        entries = self._next_entries()
+        placed = [entry for entry in entries if isinstance(entry, Queued)]
+        batch = Batch(
+            placed[-1].offset if placed else self.store.head,
+            placed,
+            self._take_journal(entries),
+            [entry.offset for entry in entries if isinstance(entry, Clearing)],
+            self.log.forgotten_until,
+            self.keys.drop_old(self.clock.time()),
+        )
+        self.is_writing = True
+        self.worker.submit(partial(self.store.write, batch), partial(self._written, batch, entries))
+
+    def _next_entries(self) -> list[Queued | Clearing]:
+        entries: list[Queued | Clearing] = []
+        size = 0
+        while self.queue and len(entries) < BATCH_LIMIT_MESSAGES and size < BATCH_LIMIT_BYTES:
+            entry = self.queue.popleft()
+            entries.append(entry)
+            if isinstance(entry, Queued):
+                size += entry.message.size
+        return entries
+
+    def _take_journal(self, entries: list[Queued | Clearing]) -> Journal:
+        """Return what has gone since the last batch, but for topics that are known again or are about to
+        be.
+        """
+        gone = self.journal
+        self.journal = self.log.journal = self.kept.journal = Journal()
+        if gone.forgotten:
+            for entry in (*entries, *self.queue, *self.applying):
+                if isinstance(entry, Queued):
+                    gone.forgotten.pop(entry.message.topic, None)
+            for topic in [topic for topic in gone.forgotten if topic in self.log.topics]:
+                del gone.forgotten[topic]
+        return gone
+
+    def _written(self, batch: Batch, entries: list[Queued | Clearing], error: Exception | None) -> None:
+        """Go on when a batch is done with: the next one is written while this one is delivered."""
+        self.is_writing = False
+        if error is not None:
+            self._fail(batch, entries, error)
+            return
+        self.batches_total += 1
+        self.written_total += len(batch.placed)
+        keyed = [placed for placed in batch.placed if placed.key]
+        if keyed:
+            self.keys.add(keyed[-1].offset, keyed[-1].time, len(keyed))
+        self.applying += entries
+        if self.queue:
+            self._hand_over()
+        if not self.is_applying:
+            self._apply()
+
+    # From the file to those who wait for it
+
+    def _apply(self) -> None:
+        """Let what has been written take effect: so much of it, and the rest in the next turn of the loop."""
+        self.is_applying = False
+        size = 0
+        left = 0
+        while self.applying and size < STRIDE_BYTES:
+            entry = self.applying.popleft()
+            left += 1
+            if isinstance(entry, Queued):
+                size += entry.message.size
+                entry.ticket.decide(entry.number, self._deliver(entry))
+            else:
+                kept = self.kept.messages.get(entry.topic)
+                is_there = kept is not None and kept.offset == entry.offset
+                entry.ticket.decide(0, int(is_there and self.kept.clear(entry.topic)))
+        self.room.leave(left, size)
+        if self.applying:
+            self.is_applying = True
+            asyncio.get_running_loop().call_soon(self._apply)
+        else:
+            self.idle.set()
+
+    def _deliver(self, queued: Queued) -> int:
+        """Put a message into the log and hand it to those who want it; return to how many."""
+        message = queued.message
+        self.log.append(message, queued.now, queued.time)
+        if message.retained:
+            self.kept.put(message)
+            self._no_longer_retaining(queued)
+        assert self.delivery is not None
+        try:
+            return self.delivery.deliver(message)
+        except Exception:  # a bug there must not keep the messages behind this one
+            logger.exception("delivering a message has failed")
+            return 0
+
+    def _no_longer_retaining(self, queued: Queued) -> None:
+        topic = queued.message.topic
+        if self.retaining.get(topic) is queued:
+            del self.retaining[topic]
+        self.retaining_messages -= 1
+        self.retaining_bytes -= queued.message.size
+        if self.retaining_messages == 0:
+            self.retaining_none.set()
+
+    async def until_idle(self) -> None:
+        """Wait until all that is queued has taken effect or been refused, and nothing is tried any more."""
+        while self.queue or self.is_writing or self.applying or self.is_recovering:
+            self.idle.clear()
+            await self.idle.wait()
+
+    # When the file cannot be written
+
+    def _fail(self, batch: Batch, entries: list[Queued | Clearing], error: Exception) -> None:
+        """Refuse what could not be written and all behind it, and go on without writing."""
+        self._note_failure(error)
+        batch.gone.precede(self.journal)
+        self.journal = self.log.journal = self.kept.journal = batch.gone
+        refused = [*entries, *self.queue]
+        self.queue.clear()
+        self.last_offset = self.store.head
+        size = 0
+        for entry in refused:
+            if isinstance(entry, Queued):
+                size += entry.message.size
+                if entry.message.retained:
+                    self._no_longer_retaining(entry)
+                entry.ticket.decide(entry.number, EngineUnavailable(self.failure))
+            else:
+                entry.ticket.decide(0, EngineUnavailable(self.failure))
+        self.room.refuse(EngineUnavailable(self.failure))
+        self.room.leave(len(refused), size)
+        self.idle.set()
+
+    def _note_failure(self, error: Exception) -> None:
+        self.failures_total += 1
+        self.failure = f"{self.store.path} cannot be written: {reason_of(error)}"
+        is_foreseen = isinstance(error, sqlite3.Error | OSError | StoreRefused)
+        logger.error(
+            "%s. Publishing is refused until it can be; reading goes on",
+            self.failure,
+            exc_info=None if is_foreseen else error,
+        )
+
+    def _recovered(self, error: Exception | None) -> None:
+        self.is_recovering = False
+        self.idle.set()
+        if error is not None:
+            self.failure = f"{self.store.path} cannot be written: {reason_of(error)}"
+            return
+        self.failure = ""
+        logger.info("%s can be written again: publishing goes on", self.store.path)
+
+
+def _check_storable(message: Message) -> None:
+    """Raise what keeps a message from being a row, rather than let it fail all that is written with it."""
+    content_type = message.content_type
+    if content_type is not None and not content_type.isascii():
+        try:
+            content_type.encode()
+        except UnicodeEncodeError:
+            raise InvalidCommand(f"content_type {content_type[:80]!r} cannot be written as UTF-8") from None
+    if message.size > MESSAGE_LIMIT_BYTES:
+        raise LimitExceeded(
+            f"a message of {message.size} bytes is more than the {MESSAGE_LIMIT_BYTES} of a store"
+        )

@@ -1,0 +1,594 @@
+"""The file that a log is kept in: opening it, reading it back, and writing batches.
+
+All calls are made by one thread at a time, and may take as long as the disk does. Whatever SQLite raises
+while a batch is written leaves the file as it was before that batch, as far as it can be reached at all;
+`recover` then opens it anew.
+
+**What is never half-read.** Opening verifies the structure (`quick_check`) and reading back verifies the
+checksum of every row. A file with damage, one of another program, one of a newer version and one that another
+broker has open are refused, with the way out.
+
+**What an offset stands for.** An offset that anybody has been told of is never given to another message, also
+where the file has lost what it stood for. Three things see to that. `head` is part of each batch. With
+`durability` "normal", where a power cut takes the batches that the system had not written yet, offsets are
+reserved in strides: the stride is synced before its first offset is used, and a file that was left open on a
+machine that has been restarted since goes on behind it. And the lock file notes how far the store has come:
+where the file is behind that, somebody has taken its write-ahead log away or put an old copy in its place. In
+the last two cases all that may be lost counts as lost to every filter.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from sqlite3 import Connection
+from time import monotonic
+from types import TracebackType
+from typing import Final
+from urllib.parse import quote
+
+from broker.engines.lockfile import Locked, LockFile
+from broker.engines.records import Value, topic_checksum, values_of
+from broker.engines.schema import (
+    APPLICATION_ID,
+    DELETE_MESSAGES,
+    DELETE_RANGE,
+    DELETE_RETAINED,
+    DELETE_TOPICS,
+    PUT_KEYS,
+    PUT_MESSAGES,
+    PUT_RETAINED,
+    PUT_TOPICS,
+    TABLES,
+    VERSION,
+)
+from extra.errors import EngineError
+from extra.pubsub import Message
+from extra.pubsub.journal import Journal
+
+__all__ = ["DURABILITIES", "Batch", "Connect", "Placed", "Store", "StoreRefused", "is_full", "reason_of"]
+
+logger: Final = logging.getLogger("broker.store")
+
+DURABILITIES: Final = ("full", "normal")
+
+RESERVED_OFFSETS: Final = 1_000_000
+"""So many offsets are reserved at once: one sync more in as many messages, and no more are skipped."""
+
+BUSY_TIMEOUT_S: Final = 5.0
+"""So long a batch waits for another program that has locked the file, before it fails."""
+
+CHECKPOINT_PAGES: Final = 4000
+"""The write-ahead log is carried over into the file when it has so many pages: 16 MB."""
+
+WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
+"""To this the write-ahead log is cut, when a reader from outside had kept it from being carried over."""
+
+FILLER_BYTES: Final = 256 * 1024
+"""So much is written to see whether the disk takes a batch again."""
+
+LOOK_INTERVAL_S: Final = 1.0
+"""So often it is looked whether the path still leads to the file."""
+
+Connect = Callable[[str], Connection]
+"""Opens the database at a URI."""
+
+
+class StoreRefused(EngineError):
+    """The store cannot be used. Says which file, what about it, which setting, and the way out."""
+
+
+class Placed:
+    """A message with the place that it is to have: at `offset`, from `now` and `time` on.
+
+    `key` is the digest of its idempotency key, or empty. Of a message that is not kept is written only that
+    its topic has lost it.
+    """
+
+    __slots__ = ("is_kept", "key", "message", "now", "offset", "time")
+
+    def __init__(
+        self, message: Message, offset: int, now: float, time: float, key: bytes = b"", is_kept: bool = True
+    ) -> None:
+        self.message = message
+        self.offset = offset
+        self.now = now
+        self.time = time
+        self.key = key
+        self.is_kept = is_kept
+
+
+@dataclass
+class Batch:
+    """What is written in one transaction: messages by rising offset, and what has gone meanwhile."""
+
+    head: int
+    placed: Sequence[Placed] = field(default_factory=list)
+    gone: Journal = field(default_factory=Journal)
+    cleared: list[int] = field(default_factory=list)
+    """Offsets of retained messages that somebody has asked to clear; they may be in this batch."""
+    forgotten_until: int = 0
+    keys_until: int = 0
+    """Keys up to this offset no longer count."""
+
+
+class Store:
+    """The file, opened by one broker."""
+
+    def __init__(self, path: str, durability: str = "full", connect: Connect | None = None) -> None:
+        assert durability in DURABILITIES
+        self.path = path
+        self.durability = durability
+        self.epoch = ""
+        self.head = 0
+        self.forgotten_until = 0
+        self.numbers: dict[str, int] = {}
+        self.file_bytes = 0
+        self.wal_bytes = 0
+        self._connect = connect if connect is not None else connect_to
+        self._connection: Connection | None = None
+        self._lock = LockFile(f"{path}-lock")
+        self._last_number = 0
+        self._floors: dict[str, int] = {}  # what topics have lost of which nothing is written but that
+        self._reserved_until = 0
+        self._identity: tuple[int, int] = (0, 0)
+        self._looked_at = 0.0
+        self._is_marked = False
+
+    @property
+    def connection(self) -> Connection:
+        assert self._connection is not None, "the store is open"
+        return self._connection
+
+    # Opening and closing
+
+    def open(self, epoch: str) -> None:
+        """Open the file, or make one whose log has this epoch. Nothing is written to one that is there.
+
+        Raises:
+            StoreRefused: it cannot be used.
+        """
+        self._acquire_lock()
+        try:
+            self._open(epoch)
+        except BaseException:
+            self._disconnect()
+            self._lock.release()
+            raise
+
+    def begin(self) -> None:
+        """Mark the file as open, before the first batch. Raises sqlite3.Error."""
+        connection = self.connection
+        connection.execute("PRAGMA synchronous = FULL")
+        self._mark(connection)
+        connection.execute(f"PRAGMA synchronous = {self.durability}")
+        self._marked()
+
+    def close(self) -> None:
+        """Carry everything over into the one file, and let go of it. Idempotent."""
+        if self._connection is not None and self._is_marked:
+            try:
+                self._connection.execute("UPDATE store SET is_open = 0")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                logger.warning("%s was not closed in order: %s", self.path, reason_of(error))
+        self._disconnect()
+        self._lock.release()
+
+    def write(self, batch: Batch) -> None:
+        """Write a batch, all of it or nothing. On the disk on return, with `durability` "full"."""
+        self._look()
+        connection = self.connection
+        numbered = len(self.numbers), self._last_number
+        must_sync = self.durability == "normal" and batch.head > self._reserved_until
+        reserved_until = batch.head + RESERVED_OFFSETS if must_sync else self._reserved_until
+        try:
+            if must_sync:
+                connection.execute("PRAGMA synchronous = FULL")
+            with Transaction(connection):
+                self._put(connection, batch)
+                self._delete(connection, batch)
+                connection.execute(
+                    "UPDATE store SET head = ?, forgotten_until = ?, reserved_until = ?",
+                    (batch.head, batch.forgotten_until, reserved_until),
+                )
+            if must_sync:
+                connection.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            self._forget_numbers(*numbered)
+            raise
+        self._reserved_until = reserved_until
+        self.head = batch.head
+        self._forget_topics(batch)
+        self._lock.note(self.epoch, self.head)
+        self._measure()
+
+    def recover(self) -> None:
+        """Open the file anew after a failure, and see whether as much as a batch can be written.
+
+        A transaction that has failed may be in the file all the same, where the disk has taken its last page
+        and then reported an error. Nobody has been told of it, and it is taken back.
+
+        Raises:
+            sqlite3.Error, OSError, StoreRefused: it still cannot be written.
+        """
+        self._disconnect()
+        self._look(force=True)
+        connection = self._connected()
+        self._set_up(connection)
+        found = connection.execute("SELECT epoch, head FROM store").fetchone()
+        if found is None or found[0] != self.epoch or (self._is_marked and found[1] < self.head):
+            raise StoreRefused(f"{self.path} is no longer the file that was opened: put it back, or restart")
+        with Transaction(connection):
+            for table in ("messages", "retained", "keys"):
+                connection.execute(f"DELETE FROM {table} WHERE offset > ?", (self.head,))
+            self._mark(connection)
+            connection.execute("INSERT INTO scratch (filler) VALUES (zeroblob(?))", (FILLER_BYTES,))
+        self._marked()
+        connection.execute("DELETE FROM scratch")
+        self.know_topics(dict(connection.execute("SELECT id, name FROM topics ORDER BY id")))
+        self._measure()
+
+    def know_topics(self, names: dict[int, str]) -> None:
+        """Take the topics that have been read from the file, by number."""
+        self.numbers = {name: number for number, name in names.items()}
+        self._last_number = max(names, default=0)
+
+    def damaged(self, what: str) -> StoreRefused:
+        """Return what is raised when the file is not as it was written."""
+        return StoreRefused(
+            f"{self.path} is damaged: {what}. It has not been touched. Put a backup in its place; or save"
+            f" what can be read, extra-broker export --store {self.path} --damaged > FILE, and import that"
+            " into a new file; or begin with an empty one (store.path)"
+        )
+
+    # Private
+
+    def _acquire_lock(self) -> None:
+        path = Path(self.path)
+        if path.is_dir():
+            raise StoreRefused(f"{self.path} is a directory: name a file in it (store.path)")
+        if not path.parent.is_dir():
+            raise StoreRefused(f"{self.path}: there is no directory {path.parent} (store.path)")
+        try:
+            self._lock.acquire()
+        except Locked as locked:
+            holder = f"process {locked.holder}" if locked.holder else "another process"
+            raise StoreRefused(
+                f"{self.path} is in use by {holder}: stop that, or name another file (store.path)"
+            ) from None
+        except OSError as error:
+            raise StoreRefused(
+                f"{self._lock.path} cannot be written: {error.strerror}: the broker needs a directory that it"
+                " may write to (store.path)"
+            ) from None
+
+    def _open(self, epoch: str) -> None:
+        try:
+            self._identity = _prepare(self.path)
+            connection = self._connected()
+            if self._is_empty(connection):
+                self._set_up(connection)
+                self._create(connection, epoch)
+            else:
+                self._set_up(connection)
+            self._check_structure(connection)
+            self._read_state(connection)
+        except sqlite3.Error as error:
+            raise self._refusal(error) from None
+        except OSError as error:
+            raise StoreRefused(f"{self.path} cannot be opened: {error.strerror} (store.path)") from None
+        self._measure()
+
+    def _connected(self) -> Connection:
+        path = quote(os.fsencode(os.path.abspath(self.path)))
+        self._connection = self._connect(f"file:{path}?mode=rw")
+        return self._connection
+
+    def _set_up(self, connection: Connection) -> None:
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise StoreRefused(
+                f"{self.path} cannot have a write-ahead log where it is, which takes a file system of this"
+                " machine: name another file (store.path)"
+            )
+        connection.execute(f"PRAGMA synchronous = {self.durability}")
+        # macOS: fsync alone leaves data in the cache of the drive. Nothing elsewhere.
+        connection.execute(f"PRAGMA fullfsync = {int(self.durability == 'full')}")
+        connection.execute("PRAGMA checkpoint_fullfsync = 1")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _is_empty(self, connection: Connection) -> bool:
+        """Tell whether nothing is in the file yet. Raises StoreRefused when it is not ours, or of a newer
+        version.
+        """
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application != APPLICATION_ID and (application or version or tables):
+            raise StoreRefused(
+                f"{self.path} is the database of another program: name another file (store.path)"
+            )
+        if version > VERSION:
+            raise StoreRefused(
+                f"{self.path} was written by a newer extra-broker (schema {version}, and {VERSION} is the"
+                " newest that this one knows): upgrade, or name another file (store.path)"
+            )
+        return not tables
+
+    def _create(self, connection: Connection, epoch: str) -> None:
+        with Transaction(connection):
+            for table in TABLES:
+                connection.execute(table)
+            connection.execute("INSERT INTO store (id, epoch) VALUES (1, ?)", (epoch,))
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        descriptor = os.open(Path(self.path).parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # the name of the file is on the disk, too
+        finally:
+            os.close(descriptor)
+
+    def _check_structure(self, connection: Connection) -> None:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise self.damaged(" ".join(found.split()))
+
+    def _read_state(self, connection: Connection) -> None:
+        """Find out where the log stands."""
+        row = connection.execute(
+            "SELECT epoch, head, forgotten_until, reserved_until, is_open, durability, boot FROM store"
+        ).fetchone()
+        if row is None:
+            raise self.damaged("the row that describes it is missing")
+        self.epoch, self.head, self.forgotten_until, reserved_until, was_open, durability, boot = row
+        noted = self._lock.noted(self.epoch)
+        lost_until = 0
+        if was_open and durability == "normal" and not (boot and boot == boot_of_machine()):
+            lost_until = max(reserved_until, noted)
+            reason = "the machine was restarted while a broker had it open with durability normal"
+        elif noted > self.head:
+            lost_until = noted
+            reason = "its write-ahead log has gone, or an older copy was put in its place"
+        if lost_until > self.head:
+            logger.warning(
+                "%s may have lost messages after offset %d, because %s: it goes on behind offset %d, and"
+                " subscribers are told of a gap",
+                self.path,
+                self.head,
+                reason,
+                lost_until,
+            )
+            self.head = self.forgotten_until = lost_until
+
+    def _mark(self, connection: Connection) -> None:
+        connection.execute(
+            "UPDATE store SET head = ?, forgotten_until = ?, reserved_until = ?, is_open = 1,"
+            " durability = ?, boot = ?",
+            (self.head, self.forgotten_until, self.head, self.durability, boot_of_machine()),
+        )
+
+    def _marked(self) -> None:
+        self._reserved_until = self.head
+        self._is_marked = True
+        self._lock.note(self.epoch, self.head)
+
+    def _look(self, force: bool = False) -> None:
+        """Raise StoreRefused when the path no longer leads to the file that was opened."""
+        now = monotonic()
+        if not force and now - self._looked_at < LOOK_INTERVAL_S:
+            return
+        self._looked_at = now
+        try:
+            stat = os.stat(self.path)
+        except OSError as error:
+            raise StoreRefused(f"{self.path} has gone ({error.strerror}): put it back, or restart") from None
+        if (stat.st_dev, stat.st_ino) != self._identity:
+            raise StoreRefused(f"{self.path} is no longer the file that was opened: put it back, or restart")
+
+    def _measure(self) -> None:
+        for suffix in ("", "-wal"):
+            try:
+                size = os.stat(self.path + suffix).st_size
+            except OSError:
+                size = 0
+            if suffix:
+                self.wal_bytes = size
+            else:
+                self.file_bytes = size
+
+    def _put(self, connection: Connection, batch: Batch) -> None:
+        messages: list[Value] = []
+        retained: list[Value] = []
+        keys: list[Value] = []
+        bounds: dict[str, int] = {}
+        numbers = self.numbers
+        for placed in batch.placed:
+            message, offset = placed.message, placed.offset
+            topic = message.topic
+            number = numbers.get(topic)
+            if number is None:
+                number = self._number(topic)
+                bounds[topic] = 0
+            if placed.is_kept:
+                messages += values_of(message, offset, number, placed.time)
+            else:
+                bounds[topic] = self._floors[topic] = offset
+            if message.retained:
+                retained += values_of(message, offset, topic, placed.time)
+            if placed.key:
+                keys += (offset, placed.key, placed.time)
+        for topic, evicted_until in batch.gone.losses.items():
+            bounds[topic] = max(evicted_until, self._floors.get(topic, 0))
+        topics: list[Value] = []
+        for name, evicted_until in bounds.items():
+            number = numbers.get(name) or self._number(name)
+            topics += (number, name, evicted_until, topic_checksum(number, name, evicted_until))
+        PUT_TOPICS.execute(connection, topics)
+        PUT_MESSAGES.execute(connection, messages)
+        PUT_RETAINED.execute(connection, retained)
+        PUT_KEYS.execute(connection, keys)
+
+    def _delete(self, connection: Connection, batch: Batch) -> None:
+        """Delete what has gone: after what is put, since that may have gone already."""
+        singles: list[Value] = []
+        for first, last in runs_of(batch.gone.evicted):
+            if last - first < 8:
+                singles += range(first, last + 1)
+            else:
+                connection.execute(DELETE_RANGE, (first, last))
+        DELETE_MESSAGES.execute(connection, singles)
+        DELETE_RETAINED.execute(connection, [*batch.gone.unretained, *batch.cleared])
+        if batch.keys_until:
+            connection.execute("DELETE FROM keys WHERE offset <= ?", (batch.keys_until,))
+        numbers = [self.numbers[name] for name in batch.gone.forgotten if name in self.numbers]
+        DELETE_TOPICS.execute(connection, numbers)
+
+    def _number(self, topic: str) -> int:
+        self._last_number += 1
+        self.numbers[topic] = self._last_number
+        return self._last_number
+
+    def _forget_numbers(self, known: int, last_number: int) -> None:
+        """Take back the numbers that were given since: dictionaries keep their order."""
+        while len(self.numbers) > known:
+            self.numbers.popitem()
+        self._last_number = last_number
+
+    def _forget_topics(self, batch: Batch) -> None:
+        for name in batch.gone.forgotten:
+            self.numbers.pop(name, None)
+            self._floors.pop(name, None)
+
+    def _refusal(self, error: sqlite3.Error) -> StoreRefused:
+        """Return what is raised when SQLite cannot open the file."""
+        if is_damage(error):
+            return self.damaged(str(error))
+        return StoreRefused(f"{self.path} cannot be opened: {reason_of(error)} (store.path)")
+
+
+class Transaction:
+    """A transaction from its beginning to its end, or to where it is given up."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def __enter__(self) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.connection.execute("COMMIT")
+        finally:
+            if self.connection.in_transaction:  # something has failed, maybe COMMIT
+                with suppress(sqlite3.Error):
+                    self.connection.execute("ROLLBACK")
+
+
+def connect_to(uri: str) -> Connection:
+    """Open a database at a URI: for any one thread at a time, and transactions are spelt out."""
+    return sqlite3.connect(
+        uri,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
+        uri=True,
+    )
+
+
+def boot_of_machine() -> str:
+    """Return what names the time since the machine was started; empty where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether an error says that the file is not what it should be, rather than that it cannot be
+    reached.
+    """
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "decode to UTF-8" in str(error)
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Tell whether an error says that the disk is full."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+
+
+_REASONS: Final = (
+    ("SQLITE_FULL", "the disk is full"),
+    ("SQLITE_READONLY", "the file or its directory cannot be written to"),
+    ("SQLITE_CANTOPEN", "the file, or one beside it, cannot be opened"),
+    ("SQLITE_BUSY", "another program has locked it"),
+    ("SQLITE_PERM", "permission denied"),
+    ("SQLITE_IOERR", "the disk reports an error"),
+    ("SQLITE_CORRUPT", "it is damaged"),
+    ("SQLITE_NOTADB", "it is damaged"),
+    ("SQLITE_NOMEM", "there is no memory left"),
+)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error of SQLite or of the system means, for people, with its technical name."""
+    name = getattr(error, "sqlite_errorname", None)
+    if not isinstance(error, sqlite3.Error):
+        return str(error)
+    for start, text in _REASONS:
+        if name is not None and name.startswith(start):
+            return f"{text} ({name})"
+    return f"{error} ({name})" if name else str(error)
+
+
+def runs_of(offsets: list[int]) -> list[tuple[int, int]]:
+    """Return the first and last of each run of consecutive offsets."""
+    runs: list[tuple[int, int]] = []
+    first = last = -1
+    for offset in sorted(offsets):
+        if offset != last + 1 or first < 0:
+            if first >= 0:
+                runs.append((first, last))
+            first = offset
+        last = offset
+    if first >= 0:
+        runs.append((first, last))
+    return runs
+
+
+def _prepare(path: str) -> tuple[int, int]:
+    """Make the file if there is none, readable by its owner alone, and return what identifies it.
+
+    Raises:
+        StoreRefused: there is something that is no SQLite database, or has another program's name in it.
+        OSError: it cannot be made or read.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:  # SQLite has not opened it yet: closing a descriptor would let go of its locks
+        header = os.pread(descriptor, 72, 0)
+        stat = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if header and header[:16] != b"SQLite format 3\0":
+        raise StoreRefused(
+            f"{path} is no store of extra-broker: name another file (store.path). If it was one, it is"
+            " damaged: put a backup in its place"
+        )
+    if header[68:72] not in (b"", bytes(4), APPLICATION_ID.to_bytes(4)):
+        raise StoreRefused(f"{path} is the database of another program: name another file (store.path)")
+    return stat.st_dev, stat.st_ino

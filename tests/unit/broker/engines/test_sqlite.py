@@ -1,0 +1,678 @@
+"""The engine with a file: when what is told to whom, and what becomes of it when the disk fails.
+
+That it answers as the memory engine does stands in tests/conformance/engines.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from broker.engines import SQLiteEngine, StoreRefused
+from broker.engines.sqlite import BATCH_LIMIT_MESSAGES, STRIDE_BYTES
+from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded
+from extra.pubsub import Broker, Delivery, Message, Policy, PolicyTable
+from extra.pubsub.idempotency import digest
+from tests.fakes.clock import FakeClock
+from tests.fakes.disk import Disk
+from tests.unit.pubsub.material import a_message, settle
+
+SIZE = a_message("a").size
+
+
+class Taker(Delivery):
+    """Keeps the offsets that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offsets: list[int] = []
+        self.is_broken = False
+
+    def deliver(self, message: Message) -> int:
+        if self.is_broken:
+            raise ZeroDivisionError("a bug")
+        self.offsets.append(message.offset)
+        return 2
+
+
+class Shop:
+    """Engines, one after the other, on one file and one disk."""
+
+    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+        self.path = directory / "store.db"
+        self.stack = stack
+        self.disk = Disk()
+        self.clock = FakeClock()
+        self.taker = Taker()
+
+    def make(self, policy: Policy | None = None, **limits: int) -> SQLiteEngine:
+        return SQLiteEngine(
+            str(self.path),
+            PolicyTable(policy or Policy(messages=1000)),
+            clock=self.clock,
+            connect=self.disk.connect,
+            **limits,  # type: ignore[arg-type]  # all that are given are whole numbers
+        )
+
+    async def open(self, policy: Policy | None = None, **limits: int) -> SQLiteEngine:
+        engine = self.make(policy, **limits)
+        await engine.start(self.taker)
+        self.stack.push_async_callback(engine.close)
+        return engine
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(query).fetchall()
+
+    async def break_down(self, engine: SQLiteEngine, name: str = "SQLITE_FULL") -> None:
+        """Let the disk fail, and the engine notice."""
+        self.disk.fail("COMMIT", name)
+        with pytest.raises(EngineUnavailable):
+            await engine.append(a_message("broken"))
+
+    async def sweep(self, engine: SQLiteEngine) -> None:
+        """Let a second pass for the engine, and wait for what that brings."""
+        engine.sweep()
+        await asyncio.sleep(0)
+        await engine.until_idle()
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    async with AsyncExitStack() as stack:
+        shop = Shop(tmp_path, stack)
+        stack.callback(shop.disk.mend)
+        stack.callback(shop.disk.release)
+        yield shop
+
+
+async def started(*coroutines: object) -> list[asyncio.Future[int]]:
+    """Begin with each, in this order."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]  # type: ignore[call-overload]  # all are
+    await settle()
+    return tasks
+
+
+async def codes(tasks: list[asyncio.Future[int]]) -> list[int | str]:
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    return [answer.code if isinstance(answer, ExtraError) else answer for answer in answers]  # type: ignore[misc]
+
+
+# Durable first
+
+
+async def test_nobody_has_a_message_before_it_is_in_the_file(shop: Shop) -> None:
+    engine = await shop.open()
+    shop.disk.hold()
+    tasks = await started(engine.append(a_message("a", retained=True)))
+    assert (tasks[0].done(), shop.taker.offsets, engine.head()) == (False, [], 0)
+    assert (await engine.read(["#"], 0, 1 << 62, 10)).messages == []
+    assert await engine.retained(["#"]) == []
+    shop.disk.release()
+    assert await tasks[0] == 2
+    assert (shop.taker.offsets, engine.head()) == ([1], 1)
+    assert shop.rows("SELECT offset FROM messages") == [(1,)]
+
+
+async def test_what_comes_while_a_batch_is_written_is_the_next_batch(shop: Shop) -> None:
+    engine = await shop.open()
+    shop.disk.hold()
+    tasks = await started(*(engine.append(a_message("a")) for _ in range(3)))
+    tasks += await started(*(engine.append(a_message("a")) for _ in range(5)))
+    shop.disk.release()
+    await asyncio.gather(*tasks)
+    figures = engine.figures()
+    assert (figures["store_batches"], figures["store_written"]) == (2, 8)
+    assert shop.taker.offsets == list(range(1, 9))
+
+
+async def test_a_batch_holds_so_many_messages(shop: Shop) -> None:
+    engine = await shop.open()
+    count = BATCH_LIMIT_MESSAGES + 1
+    await engine.append_many([a_message("a") for _ in range(count)], [b""] * count)
+    assert engine.figures()["store_batches"] == 2
+    assert shop.taker.offsets == list(range(1, count + 1))
+
+
+async def test_many_are_one_batch_and_one_that_is_refused_keeps_no_other_out(shop: Shop) -> None:
+    engine = await shop.open(retained_limit_messages=1)
+    messages = [a_message("a", retained=True), a_message("b", retained=True), a_message("c")]
+    first, second, third = await engine.append_many(messages, [b"", b"", b""])
+    assert (first, third) == (2, 2)
+    assert isinstance(second, LimitExceeded)
+    assert shop.taker.offsets == [1, 2]
+
+
+async def test_messages_are_delivered_in_strides(shop: Shop) -> None:
+    """In between, the outboxes of those who read are written."""
+    engine = await shop.open()
+    turns: list[int] = []
+    messages = [a_message("a", b"x" * (STRIDE_BYTES // 2)) for _ in range(6)]
+    appending = asyncio.ensure_future(engine.append_many(messages, [b""] * 6))
+    while not appending.done():
+        turns.append(len(shop.taker.offsets))
+        await asyncio.sleep(0)
+    assert {2, 4} <= set(turns)
+    assert not {1, 3, 5} & set(turns)
+
+
+async def test_a_bug_in_delivering_holds_up_nobody(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    engine = await shop.open()
+    shop.taker.is_broken = True
+    assert await engine.append(a_message("a")) == 0
+    assert "ZeroDivisionError" in caplog.text
+    shop.taker.is_broken = False
+    assert await engine.append(a_message("a")) == 2
+
+
+# Bounds
+
+
+async def test_publishing_waits_for_room_in_the_queue(shop: Shop) -> None:
+    engine = await shop.open(queue_limit_messages=2)
+    shop.disk.hold()
+    tasks = await started(*(engine.append(a_message("a")) for _ in range(5)))
+    figures = engine.figures()
+    assert (figures["store_queue_messages"], figures["store_queue_bytes"]) == (2, 2 * SIZE)
+    assert figures["store_waiting"] == 3
+    shop.disk.release()
+    await asyncio.gather(*tasks)
+    figures = engine.figures()
+    assert (figures["store_queue_messages"], figures["store_queue_bytes"], figures["store_waiting"]) == (
+        0,
+        0,
+        0,
+    )
+    assert shop.taker.offsets == [1, 2, 3, 4, 5]
+
+
+async def test_the_queue_is_bounded_in_bytes(shop: Shop) -> None:
+    engine = await shop.open(queue_limit_bytes=SIZE)
+    shop.disk.hold()
+    tasks = await started(*(engine.append(a_message("a")) for _ in range(2)))
+    assert engine.figures()["store_waiting"] == 1
+    shop.disk.release()
+    await asyncio.gather(*tasks)
+
+
+async def test_many_wait_for_room_one_by_one(shop: Shop) -> None:
+    engine = await shop.open(queue_limit_messages=2)
+    assert await engine.append_many([a_message("a") for _ in range(7)], [b""] * 7) == [2] * 7
+    assert shop.taker.offsets == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_near_the_limit_of_what_is_retained_one_waits_for_the_other(shop: Shop) -> None:
+    engine = await shop.open(retained_limit_messages=2)
+    tasks = await started(*(engine.append(a_message(topic, retained=True)) for topic in "ababc"))
+    assert await codes(tasks) == [2, 2, 2, 2, "limit_exceeded"]
+    assert [each.offset for each in await engine.retained(["#"])] == [3, 4]
+    assert engine.figures()["store_queue_messages"] == 0
+
+
+async def test_a_message_that_cannot_be_a_row_fails_alone(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await shop.open()
+    odd = Message("a", b"", content_type="text/\ud800")
+    answers = await engine.append_many([a_message("a"), odd, a_message("a")], [b""] * 3)
+    assert isinstance(answers[1], InvalidCommand)
+    assert [answers[0], answers[2]] == [2, 2]
+    assert await engine.append(Message("a", b"", content_type="text/ü", headers={"\ud800": "\udc00"})) == 2
+    huge = a_message("a")
+    huge.size = 1_000_000_000
+    with pytest.raises(LimitExceeded):
+        await engine.append(huge)
+
+
+# Cancelling
+
+
+async def test_who_is_cancelled_leaves_when_it_is_decided(shop: Shop) -> None:
+    """`Engine.append`: its offset tells."""
+    engine = await shop.open()
+    shop.disk.hold()
+    message = a_message("a")
+    tasks = await started(engine.append(message))
+    tasks[0].cancel()
+    await settle()
+    assert not tasks[0].done()
+    shop.disk.release()
+    await asyncio.wait(tasks)
+    assert (tasks[0].cancelled(), message.offset, shop.taker.offsets) == (True, 1, [1])
+
+
+async def test_who_is_cancelled_while_waiting_for_room_has_published_nothing(shop: Shop) -> None:
+    engine = await shop.open(queue_limit_messages=1)
+    shop.disk.hold()
+    waiting = a_message("a")
+    tasks = await started(engine.append(a_message("a")), engine.append(waiting))
+    tasks[1].cancel()
+    await asyncio.wait(tasks[1:])
+    shop.disk.release()
+    assert await tasks[0] == 2
+    assert (tasks[1].cancelled(), waiting.offset, shop.taker.offsets) == (True, 0, [1])
+    assert engine.figures()["store_queue_messages"] == 0
+
+
+async def test_many_that_are_cancelled_are_decided_one_by_one(shop: Shop) -> None:
+    engine = await shop.open(queue_limit_messages=2)
+    shop.disk.hold()
+    messages = [a_message("a") for _ in range(4)]
+    tasks = await started(engine.append_many(messages, [b""] * 4))
+    tasks[0].cancel()
+    await settle()
+    assert not tasks[0].done()
+    shop.disk.release()
+    await asyncio.wait(tasks)
+    assert tasks[0].cancelled()
+    assert [message.offset for message in messages] == [1, 2, 0, 0]
+
+
+# Starting again
+
+
+async def test_everything_goes_on_after_a_restart(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append_many([a_message("a", retained=True), a_message("b")], [b"", b""])
+    epoch = engine.epoch()
+    await engine.close()
+    await engine.close()
+    again = await shop.open()
+    assert (again.epoch(), again.head()) == (epoch, 2)
+    assert await again.append(a_message("a")) == 2
+    assert [each.offset for each in (await again.read(["#"], 0, 1 << 62, 10)).messages] == [1, 2, 3]
+    assert [each.offset for each in await again.retained(["#"])] == [1]
+
+
+async def test_a_time_to_live_goes_on_over_a_restart(shop: Shop) -> None:
+    engine = await shop.open()
+    expires_at = shop.clock.time() + 10.0
+    for retained in (True, False):
+        await engine.append(a_message("a", expires_at=expires_at, retained=retained))
+    await engine.close()
+    shop.clock.advance(9.0)
+    again = await shop.open()
+    assert [each.expires_at for each in await again.retained(["a"])] == [expires_at]
+    assert len((await again.read(["a"], 0, 1 << 62, 10)).messages) == 2
+    await again.close()
+    shop.clock.advance(1.0)
+    last = await shop.open()
+    assert await last.retained(["a"]) == []
+    piece = await last.read(["a"], 0, 1 << 62, 10)
+    assert (piece.messages, piece.evicted_until) == ([], 0)
+
+
+async def test_what_has_gone_goes_from_the_file_with_the_next_batch_or_second(shop: Shop) -> None:
+    engine = await shop.open(Policy(messages=2, age_s=10.0))
+    for _ in range(3):
+        await engine.append(a_message("a"))
+    await engine.append(a_message("b", retained=True, expires_at=shop.clock.time() + 5.0))
+    assert shop.rows("SELECT offset FROM messages") == [(2,), (3,), (4,)]
+    shop.clock.advance(10.0)
+    await shop.sweep(engine)
+    assert shop.rows("SELECT offset FROM messages") == []
+    assert shop.rows("SELECT offset FROM retained") == []
+    assert shop.rows("SELECT name, evicted_until FROM topics ORDER BY name") == [("a", 3), ("b", 0)]
+    batches = engine.figures()["store_batches"]
+    await shop.sweep(engine)
+    assert engine.figures()["store_batches"] == batches, "there is nothing to write"
+
+
+async def test_what_has_gone_goes_from_the_file_when_it_is_closed(shop: Shop) -> None:
+    engine = await shop.open(Policy(messages=1))
+    await engine.append_many([a_message("a"), a_message("a")], [b"", b""])
+    await engine.close()
+    assert shop.rows("SELECT offset FROM messages") == [(2,)]
+    assert shop.rows("SELECT is_open FROM store") == [(0,)]
+
+
+async def test_what_nobody_keeps_is_not_written_but_told_as_lost(shop: Shop) -> None:
+    engine = await shop.open(Policy(messages=0))
+    await engine.append_many([a_message("a"), a_message("a", retained=True)], [b"", b""])
+    await engine.close()
+    assert shop.rows("SELECT count(*) FROM messages") == [(0,)]
+    again = await shop.open(Policy(messages=0))
+    assert (await again.read(["a"], 0, 1 << 62, 10)).evicted_until == 2
+    assert [each.offset for each in await again.retained(["a"])] == [2]
+
+
+async def test_a_topic_that_comes_back_as_it_is_forgotten_is_not_forgotten_in_the_file(shop: Shop) -> None:
+    engine = await shop.open(Policy(messages=1), topics_limit=1)
+    await engine.append(a_message("a"))
+    await engine.append(a_message("b"))  # `a` is forgotten
+    await engine.append(a_message("a"))
+    await engine.append(a_message("a"))
+    await engine.close()
+    assert shop.rows("SELECT name, offset FROM messages JOIN topics ON topic_id = id") == [("a", 4)]
+    again = await shop.open(Policy(messages=1), topics_limit=1)
+    assert [each.topic for each in (await again.read(["#"], 0, 1 << 62, 10)).messages] == ["a"]
+    assert (await again.read(["b"], 0, 1 << 62, 10)).evicted_until >= 2
+
+
+async def test_closing_writes_what_is_queued_and_refuses_what_waits(shop: Shop) -> None:
+    engine = await shop.open(queue_limit_messages=2)
+    shop.disk.hold()
+    tasks = await started(*(engine.append(a_message("a")) for _ in range(3)))
+    closing_task = asyncio.ensure_future(engine.close())
+    await settle()
+    with pytest.raises(EngineUnavailable):
+        await engine.append(a_message("a"))
+    shop.disk.release()
+    await closing_task
+    assert await codes(tasks) == [2, 2, "engine_unavailable"]
+    assert shop.rows("SELECT offset FROM messages") == [(1,), (2,)]
+
+
+async def test_an_engine_that_was_not_started_or_is_closed_takes_nothing(shop: Shop) -> None:
+    engine = shop.make()
+    with pytest.raises(EngineUnavailable):
+        await engine.append(a_message("a"))
+    engine.sweep()
+    await engine.close()
+    opened = await shop.open()
+    await opened.close()
+    opened.sweep()
+    with pytest.raises(EngineUnavailable):
+        await opened.clear("a")
+
+
+async def test_a_file_that_is_refused_is_let_go_of(shop: Shop) -> None:
+    await (await shop.open()).close()
+    shop.disk.fail("SELECT id, name", "SQLITE_CORRUPT")
+    with pytest.raises(StoreRefused, match="is damaged"):
+        await shop.make().start(shop.taker)
+    shop.disk.fail("SELECT id, name", "SQLITE_IOERR_READ")
+    with pytest.raises(StoreRefused, match="reports an error"):
+        await shop.make().start(shop.taker)
+    shop.disk.mend()
+    await shop.open()
+
+
+async def test_starting_can_be_cancelled(shop: Shop) -> None:
+    shop.disk.hold()
+    starting = asyncio.ensure_future(shop.make().start(shop.taker))
+    await settle()
+    starting.cancel()
+    await settle()
+    shop.disk.release()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    await shop.open()
+
+
+# Clearing
+
+
+async def test_clearing_is_in_the_file_before_it_is_told(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("a", retained=True))
+    shop.disk.hold()
+    tasks = await started(engine.clear("a"))
+    assert not tasks[0].done()
+    assert [each.offset for each in await engine.retained(["a"])] == [1]
+    shop.disk.release()
+    assert await tasks[0]
+    assert await engine.retained(["a"]) == []
+    assert shop.rows("SELECT * FROM retained") == []
+    assert not await engine.clear("a")
+
+
+async def test_clearing_keeps_its_place_among_what_is_published(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("a", retained=True))
+    shop.disk.hold()
+    tasks = await started(
+        engine.append(a_message("x")),
+        engine.append(a_message("a", retained=True)),
+        engine.clear("a"),
+        engine.clear("a"),
+        engine.append(a_message("a", retained=True)),
+        engine.clear("b"),
+    )
+    shop.disk.release()
+    assert await asyncio.gather(*tasks) == [2, 2, True, False, 2, False]
+    assert [each.offset for each in await engine.retained(["#"])] == [4]
+    await engine.close()
+    assert shop.rows("SELECT offset FROM retained") == [(4,)]
+
+
+async def test_clearing_fails_as_publishing_does(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("a", retained=True))
+    shop.disk.fail("COMMIT")
+    with pytest.raises(EngineUnavailable):
+        await engine.clear("a")
+    with pytest.raises(EngineUnavailable):
+        await engine.clear("a")
+    assert [each.offset for each in await engine.retained(["a"])] == [1]
+    assert engine.figures()["store_queue_messages"] == 0
+
+
+# Keys
+
+
+async def test_a_key_survives_with_its_message(shop: Shop) -> None:
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        first = await broker.publish("a", 1, key="k")
+    shop.clock.advance(60.0)
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        again = await broker.publish("a", 2, key="k")
+        assert (again.offset, again.cursor) == (first.offset, first.cursor)
+        assert (await broker.publish("a", 2, key="other")).offset == 2
+        shop.clock.advance(60.0)
+        assert (await broker.publish("a", 2, key="k")).offset == 3
+
+
+async def test_old_keys_go_from_the_file(shop: Shop) -> None:
+    engine = await shop.open(idempotency_limit_keys=2)
+    for number in range(4):
+        await engine.append_keyed(a_message("a"), digest("a", str(number)))
+    assert shop.rows("SELECT offset FROM keys") == [(2,), (3,), (4,)]
+    await shop.sweep(engine)
+    assert shop.rows("SELECT offset FROM keys") == [(3,), (4,)]
+    shop.clock.advance(120.0)
+    await shop.sweep(engine)
+    assert shop.rows("SELECT offset FROM keys") == []
+
+
+async def test_keys_that_are_old_by_the_start_go_from_the_file(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append_keyed(a_message("a"), b"k1")
+    await engine.close()
+    shop.clock.advance(120.0)
+    again = await shop.open()
+    assert again.remembered() == []
+    await shop.sweep(again)
+    assert shop.rows("SELECT offset FROM keys") == []
+
+
+async def test_where_no_keys_are_remembered_none_is_written(shop: Shop) -> None:
+    engine = await shop.open(idempotency_limit_keys=0)
+    await engine.append_keyed(a_message("a"), b"k1")
+    assert shop.rows("SELECT offset FROM keys") == []
+
+
+# When the disk fails
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO messages", "UPDATE store", "COMMIT"])
+@pytest.mark.parametrize(
+    "name", ["SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_READONLY_DBMOVED", "SQLITE_BUSY"]
+)
+async def test_whatever_fails_publishing_is_refused_and_reading_goes_on(
+    shop: Shop, statement: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("a"))
+    shop.disk.fail(statement, name)
+    message = a_message("a")
+    with pytest.raises(EngineUnavailable, match=name):
+        await engine.append(message)
+    assert message.offset == 0
+    assert name in engine.trouble()
+    assert name in caplog.text
+    assert "Traceback" not in caplog.text
+    assert [each.offset for each in (await engine.read(["a"], 0, 1 << 62, 10)).messages] == [1]
+    assert (engine.head(), shop.taker.offsets) == (1, [1])
+    figures = engine.figures()
+    assert (figures["store_writable"], figures["store_failures"], figures["store_queue_messages"]) == (
+        0,
+        1,
+        0,
+    )
+    executed = len(shop.disk.statements)
+    with pytest.raises(EngineUnavailable):
+        await engine.append(a_message("a"))
+    assert len(shop.disk.statements) == executed, "it is not tried again for each"
+    shop.disk.mend()
+    await shop.sweep(engine)
+    assert (engine.trouble(), engine.figures()["store_writable"]) == ("", 1)
+    assert await engine.append(a_message("a")) == 2
+    assert shop.taker.offsets == [1, 2]
+
+
+async def test_all_that_is_queued_is_refused_with_the_batch_that_fails(shop: Shop) -> None:
+    engine = await shop.open(queue_limit_messages=4)
+    shop.disk.hold()
+    tasks = await started(*(engine.append(a_message("a", retained=True)) for _ in range(2)))
+    tasks += await started(*(engine.append(a_message("b")) for _ in range(4)))
+    shop.disk.fail("COMMIT")
+    shop.disk.release()
+    assert await codes(tasks) == ["engine_unavailable"] * 6
+    figures = engine.figures()
+    assert (figures["store_queue_messages"], figures["store_queue_bytes"], figures["store_waiting"]) == (
+        0,
+        0,
+        0,
+    )
+    shop.disk.mend()
+    await shop.sweep(engine)
+    assert await engine.append(a_message("a", retained=True)) == 2
+    assert shop.taker.offsets == [1]
+
+
+async def test_who_waits_to_retain_is_refused_as_well(shop: Shop) -> None:
+    engine = await shop.open(retained_limit_messages=1)
+    shop.disk.hold()
+    tasks = await started(*(engine.append(a_message(topic, retained=True)) for topic in "ab"))
+    shop.disk.fail("COMMIT")
+    shop.disk.release()
+    assert await codes(tasks) == ["engine_unavailable"] * 2
+    assert engine.figures()["store_queue_messages"] == 0
+
+
+async def test_it_is_tried_again_each_second_until_it_can_be_written(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = await shop.open()
+    await shop.break_down(engine)
+    await shop.sweep(engine)
+    shop.disk.mend()
+    shop.disk.fail("connect", "SQLITE_CANTOPEN")
+    await shop.sweep(engine)
+    assert "SQLITE_CANTOPEN" in engine.trouble()
+    shop.disk.mend()
+    with caplog.at_level(logging.INFO):
+        await shop.sweep(engine)
+    assert engine.trouble() == ""
+    assert "can be written again" in caplog.text
+
+
+async def test_what_goes_meanwhile_goes_from_the_file_afterwards(shop: Shop) -> None:
+    engine = await shop.open(Policy(messages=2, age_s=10.0))
+    await engine.append_many([a_message("a") for _ in range(3)], [b""] * 3)
+    await shop.break_down(engine)
+    shop.clock.advance(10.0)
+    await shop.sweep(engine)
+    assert (await engine.read(["a"], 0, 1 << 62, 10)).evicted_until == 3
+    shop.disk.mend()
+    await shop.sweep(engine)
+    await shop.sweep(engine)
+    assert shop.rows("SELECT count(*) FROM messages") == [(0,)]
+    assert shop.rows("SELECT name, evicted_until FROM topics") == [("a", 3)]
+
+
+async def test_a_key_of_what_was_refused_does_not_count(shop: Shop) -> None:
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        shop.disk.fail("COMMIT")
+        with pytest.raises(EngineUnavailable):
+            await broker.publish("a", 1, key="k")
+        shop.disk.mend()
+        engine = broker.engine
+        assert isinstance(engine, SQLiteEngine)
+        await shop.sweep(engine)
+        assert (await broker.publish("a", 2, key="k")).offset == 1
+    assert shop.rows("SELECT offset FROM keys") == [(1,)]
+
+
+async def test_it_can_be_closed_while_the_disk_fails(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("a"))
+    await shop.break_down(engine)
+    shop.disk.fail("UPDATE store")
+    await engine.close()
+    assert "was not closed in order" in caplog.text
+    shop.disk.mend()
+    again = await shop.open()
+    assert again.head() == 1
+
+
+async def test_on_a_full_disk_it_starts_and_reads(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("a"))
+    await engine.close()
+    shop.disk.fail("UPDATE store", "SQLITE_FULL")
+    again = await shop.open()
+    assert "the disk is full" in again.trouble()
+    assert len((await again.read(["a"], 0, 1 << 62, 10)).messages) == 1
+    shop.disk.mend()
+    await shop.sweep(again)
+    assert await again.append(a_message("a")) == 2
+    assert shop.rows("SELECT is_open FROM store") == [(1,)]
+
+
+async def test_a_disk_that_fails_otherwise_when_it_starts_is_refused(shop: Shop) -> None:
+    await (await shop.open()).close()
+    shop.disk.fail("UPDATE store", "SQLITE_READONLY")
+    with pytest.raises(StoreRefused, match="cannot be written to"):
+        await shop.make().start(shop.taker)
+
+
+async def test_a_bug_in_writing_is_told_with_where_it_was(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = await shop.open()
+    shop.disk.raising = ZeroDivisionError("a bug")
+    with pytest.raises(EngineUnavailable):
+        await engine.append(a_message("a"))
+    assert "Traceback" in caplog.text
+    shop.disk.mend()
+    await shop.sweep(engine)
+    assert await engine.append(a_message("a")) == 2
+
+
+async def test_a_file_that_cannot_grow_takes_nothing_more_until_there_is_room(tmp_path: Path) -> None:
+    """A full disk as SQLite itself knows it: no page more than so many."""
+    engine = SQLiteEngine(str(tmp_path / "store.db"), PolicyTable(Policy(messages=1000)), clock=FakeClock())
+    taker = Taker()
+    await engine.start(taker)
+    try:
+        pages = engine.store.connection.execute("PRAGMA page_count").fetchone()[0]
+        engine.store.connection.execute(f"PRAGMA max_page_count = {pages + 10}")
+        published = 0
+        with pytest.raises(EngineUnavailable, match="the disk is full"):  # noqa: PT012 - one of them fails
+            for _ in range(100):
+                await engine.append(a_message("a", b"x" * 2000))
+                published += 1
+        assert published > 0
+        assert len((await engine.read(["a"], 0, 1 << 62, 1000)).messages) == published
+        engine.sweep()  # opens it anew, without that bound
+        await engine.until_idle()
+        assert await engine.append(a_message("a", b"x" * 2000)) == 2
+        assert taker.offsets == list(range(1, published + 2))
+    finally:
+        await engine.close()
