@@ -104,6 +104,10 @@ class Broker(Delivery):
                 await broker.publish("site/a/temp", {"celsius": 21})
                 async for message in messages: ...
 
+    `publish`, `subscribe`, `history` and `clear` are for programs, and are those of `extra.Client` as well;
+    docs/python.md shows them. The other methods and attributes are for endpoints, which drive sessions of
+    their own, and for whoever starts, sweeps and measures a broker: `start`, `close`, `sweep`, `figures`.
+
     One event loop; nothing here is thread-safe.
     """
 
