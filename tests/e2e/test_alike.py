@@ -158,6 +158,10 @@ async def test_misuse_is_told_alike(broker: Either, topic: str) -> None:
     messages = broker.subscribe(topic)
     with pytest.raises(RuntimeError, match="enter the subscription first"):
         await anext(messages)
+    with pytest.raises(RuntimeError, match="enter the subscription first"):
+        _ = messages.cursor
+    assert (messages.complete, messages.dropped) == (True, 0)
+    await messages.__aexit__(None, None, None)
     async with messages:
         with pytest.raises(RuntimeError, match="entered once"):
             await messages.__aenter__()
