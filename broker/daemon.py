@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 from contextlib import AsyncExitStack, suppress
+from dataclasses import fields
 from typing import Final
 
 import uvloop
@@ -19,7 +20,7 @@ import uvloop
 from broker import __version__
 from broker.endpoints import Hub, build_application, error_response
 from broker.engines import SQLiteEngine
-from broker.settings import Settings, check_exposure
+from broker.settings import SETTINGS, Settings, check_exposure
 from extra import COMPILED
 from extra.commands.loading import Loaded, LoadError, find, host
 from extra.errors import EngineError
@@ -30,6 +31,18 @@ from extra.servers import Address, Counters, Server, ServerLimits
 __all__ = ["build_broker", "run", "serve", "server_limits"]
 
 logger = logging.getLogger("broker")
+
+LIMIT_NAMES: Final = {
+    "body_limit_bytes": "broker.max_payload_bytes",
+    "frame_limit_bytes": "websocket.frame_limit_bytes",
+    **{
+        limit.name: f"{section}.{limit.name}"
+        for section in ("server", "websocket")
+        for limit in fields(ServerLimits)
+        if f"{section}.{limit.name}" in {setting.key for setting in SETTINGS}
+    },
+}
+"""What the limits of a server are called as settings."""
 
 TICK_S: Final = 1.0
 COLLECTION_THRESHOLDS: Final = (50_000, 20, 100)
@@ -173,6 +186,7 @@ def server_limits(settings: Settings) -> ServerLimits:
         head_limit_bytes=server.head_limit_bytes,
         headers_limit=server.headers_limit,
         body_limit_bytes=settings.broker.max_payload_bytes,
+        receive_limit_bytes=server.receive_limit_bytes,
         pipeline_limit=server.pipeline_limit,
         write_high_water_bytes=server.write_high_water_bytes,
         head_timeout_s=server.head_timeout_s,
@@ -182,6 +196,7 @@ def server_limits(settings: Settings) -> ServerLimits:
         ping_interval_s=websocket.ping_interval_s,
         ping_timeout_s=websocket.ping_timeout_s,
         close_timeout_s=websocket.close_timeout_s,
+        names=LIMIT_NAMES,
     )
 
 

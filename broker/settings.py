@@ -243,6 +243,12 @@ class ServerSettings:
         low=1,
         high=1_073_741_824,
     )
+    receive_limit_bytes: int = _number(
+        268_435_456,
+        "bytes",
+        "most that all unfinished requests and messages take together; beyond, 503 or 1013",
+        low=1,
+    )
     pipeline_limit: int = _number(
         16, "requests", "most requests of one connection that are read ahead", low=1, high=1000
     )

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final
@@ -20,6 +21,10 @@ NEAR_ITS_LIMIT: Final = 0.9
 """A generator that uses so much of its core may have been what was measured."""
 
 
+MUCH_WAITING: Final = 0.2
+"""A server that waits so much for a core does several deliveries with each write."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One figure of each row: `key` names it in the JSON, `form` formats it in the table."""
@@ -31,9 +36,10 @@ class Column:
 
 @dataclass
 class Report:
-    """Collects the rounds of each row, prints medians."""
+    """Collects the rounds of each row, prints medians. `is_markdown` is for documents."""
 
     environment: dict[str, Any] = field(default_factory=lambda: surroundings())
+    is_markdown: bool = False
 
     def begin(self) -> None:
         """Say on what this was measured."""
@@ -41,23 +47,27 @@ class Report:
 
     def table(self, title: str, columns: list[Column], rows: Rows, **parameters: object) -> None:
         """Print the medians of the rounds of each row. A figure that a row has not got stays empty."""
-        say(f"\n{title}")
-        widths = [max(9, len(column.title) + 1) for column in columns]
-        heads = [column.title.rjust(width) for column, width in zip(columns, widths, strict=True)]
-        say(f"{'':26}{''.join(heads)}")
-        figures = []
-        for name, rounds in rows.items():
-            medians = {key: median(each[key] for each in rounds) for key in rounds[0]}
+        medians = {
+            name: {key: median(each[key] for each in rounds) for key in rounds[0]}
+            for name, rounds in rows.items()
+        }
+        lines = [["", *[column.title for column in columns]]]
+        for name, figures in medians.items():
             cells = [
-                (column.form.format(medians[column.key]) if column.key in medians else "").rjust(width)
-                for column, width in zip(columns, widths, strict=True)
+                column.form.format(figures[column.key]) if column.key in figures else "" for column in columns
             ]
-            say(f"{name:26}{''.join(cells)}")
-            if medians.get("generator_share", 0.0) > NEAR_ITS_LIMIT:
-                say(f"{'':26}  the generator was near its core's limit: rate and latency may be its own")
-            figures.append({"name": name, "rounds": len(rounds), **medians})
-        for figure in figures:
-            say(json.dumps({"figure": title, **parameters, **figure, **self.environment}))
+            lines.append([name, *cells])
+        say(f"\n{title}")
+        for line in _markdown(lines) if self.is_markdown else _aligned(lines):
+            say(line)
+        for name, figures in medians.items():
+            if figures.get("generator_share", 0.0) > NEAR_ITS_LIMIT:
+                say(f"{name}: the generator was near its core's limit: rate and latency may be its own")
+            if figures.get("waiting_share", 0.0) > MUCH_WAITING:
+                say(f"{name}: waited for a core, and coalesced meanwhile: its ratio means little (--ahead)")
+        for name, figures in medians.items():
+            figure = {"figure": title, **parameters, "name": name, "rounds": len(rows[name]), **figures}
+            say(json.dumps({**figure, **self.environment}))
 
 
 def ratios(rows: Rows, key: str, to: str, into: str = "ratio") -> None:
@@ -84,6 +94,20 @@ def surroundings() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+def _aligned(lines: list[list[str]]) -> Iterator[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        yield "  ".join([line[0].ljust(widths[0]), *cells])
+
+
+def _markdown(lines: list[list[str]]) -> Iterator[str]:
+    yield f"\n| {' | '.join(lines[0])} |"
+    yield f"| --- |{' ---: |' * (len(lines[0]) - 1)}"
+    for line in lines[1:]:
+        yield f"| {' | '.join(line)} |"
 
 
 def _output(*command: str) -> str:

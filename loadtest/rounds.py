@@ -15,7 +15,8 @@ def interleaved(subjects: Mapping[str, T], rounds: int, measure: Callable[[T], d
     """Measure every subject once a round; who begins rotates. Returns the rounds by name.
 
     Raises:
-        Mismatch: a message was lost, doubled or reordered; names the server as well.
+        Mismatch: a message was lost, doubled or reordered; names the subject as well.
+        ChildProcessError: a server, or a process of the load, has failed.
     """
     rows: Rows = {name: [] for name in subjects}
     names = list(subjects)
@@ -24,8 +25,8 @@ def interleaved(subjects: Mapping[str, T], rounds: int, measure: Callable[[T], d
         for name in (*names[first:], *names[:first]):
             try:
                 figures = measure(subjects[name])
-            except Mismatch as error:
-                raise Mismatch(f"{name}: {error}") from None
+            except (Mismatch, ChildProcessError) as error:
+                raise type(error)(f"{name}: {error}") from None
             rows[name].append(figures)
             say(f"  round {number + 1}, {name}: {summary(figures)}")
     return rows

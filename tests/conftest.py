@@ -48,6 +48,15 @@ def running_mode() -> str:
     return "compiled" if extra.COMPILED else "interpreted"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kill-rounds",
+        type=int,
+        default=3,
+        help="how often the broker is killed under those who publish and subscribe (tests/e2e/test_kill.py)",
+    )
+
+
 def pytest_configure() -> None:
     expected = os.environ.get("EXTRA_EXPECT") or running_mode()
     if expected != running_mode():

@@ -178,6 +178,12 @@ class Operations:
             },
         )
         yield from _metric(
+            "gauge",
+            "received_bytes_waiting",
+            "Bytes of unfinished requests and messages (server.receive_limit_bytes).",
+            {"": counters.buffered_bytes_now},
+        )
+        yield from _metric(
             "counter",
             "requests_total",
             "Requests answered.",

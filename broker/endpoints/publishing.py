@@ -32,10 +32,9 @@ DECODERS: Final[Mapping[str, Callable[[bytes, int], list[Publish | Rejected]]]] 
     "application/json": decode_publishes_json,
     "application/x-ndjson": decode_publishes_lines,
     "application/jsonl": decode_publishes_lines,
-    "application/msgpack": decode_publishes_msgpack,
-    "application/x-msgpack": decode_publishes_msgpack,
-    "application/vnd.msgpack": decode_publishes_msgpack,
 }
+
+MSGPACK: Final = frozenset(("application/msgpack", "application/x-msgpack", "application/vnd.msgpack"))
 
 
 class Publisher:
@@ -63,27 +62,30 @@ class Publisher:
         _refuse_encoding(request)
         media_type = (request.header("content-type") or "application/json").partition(";")[0].strip().lower()
         decode = DECODERS.get(media_type)
-        if decode is None:
-            raise Unsupported(f"content type {media_type[:80]!r}: one of {', '.join(DECODERS)}")
+        if decode is None and media_type not in MSGPACK:
+            known = ", ".join([*DECODERS, *sorted(MSGPACK)])
+            raise Unsupported(f"content type {media_type[:80]!r}: one of {known}")
         limits = self.hub.settings.broker
         body = await request.body(
             limits.max_payload_bytes * BATCH_FACTOR, f"{BATCH_FACTOR} x broker.max_payload_bytes"
         )
+        most = limits.batch_limit_messages
+        if decode is not None:
+            items = decode(body, most)
+        else:
+            items = decode_publishes_msgpack(body, most, limits.max_payload_bytes)
         answers: list[JSONValue] = []
         messages: list[Message] = []
         keys: list[str | None] = []
         places: list[int] = []
-        for item in decode(body, limits.batch_limit_messages):
-            try:
-                if isinstance(item, Rejected):
-                    answers.append(_refusal(item.code, item.message))
-                    continue
-                messages.append(message_of(item, self.broker))
-                keys.append(item.key)
-                places.append(len(answers))
-                answers.append(None)
-            except ExtraError as error:
-                answers.append(_refusal(error.code, str(error)))
+        for item in items:
+            if isinstance(item, Rejected):
+                answers.append(_refusal(item.code, item.message))
+                continue
+            messages.append(message_of(item, self.broker))
+            keys.append(item.key)
+            places.append(len(answers))
+            answers.append(None)
         for place, outcome in zip(places, await self.broker.publish_messages(messages, keys), strict=True):
             if isinstance(outcome, ExtraError):
                 answers[place] = _refusal(outcome.code, str(outcome))

@@ -58,6 +58,10 @@ SLICE_S: Final = 0.005
 JSON: Final = "extra.v1.json"
 MSGPACK: Final = "extra.v1.msgpack"
 
+RUN_LIMIT_BYTES: Final = 64 * 1024
+RUN_LIMIT_COMMANDS: Final = 256
+"""So many commands to publish are taken as one: their answers are a fraction of an outbox."""
+
 
 class WebSockets:
     """`GET /ws`, and `GET /t/{filter}` with `Upgrade: websocket`."""
@@ -137,7 +141,8 @@ class WebSocketFeed(Feed):
 
     def received_binary(self, data: bytes) -> None:
         if self.is_msgpack:
-            self._receive(decode_commands_msgpack(data, self.hub.settings.websocket.commands_limit))
+            limit = self.hub.settings.websocket.commands_limit
+            self._receive(decode_commands_msgpack(data, limit, self.broker.limits.max_payload_bytes))
         else:
             self._refuse("extra.v1.json takes text frames")
 
@@ -204,12 +209,14 @@ class WebSocketFeed(Feed):
                     self._reject(command)
                     continue
                 try:
-                    await self._execute(command)
+                    if isinstance(command, Publish):
+                        await self._publish(self._run_of(command))
+                    else:
+                        await self._execute(command)
                 except ChannelClosed:
                     raise
                 except ExtraError as error:
-                    await self.broker.catch_up(self.session)  # what a failed subscription has held back
-                    self._fail(command, error)
+                    await self._fail(command, error)
         except ChannelClosed:
             return  # the client has gone
         except Exception:  # a bug, which whoever runs this logs: no answer to wait for
@@ -222,9 +229,7 @@ class WebSocketFeed(Feed):
                 self.socket.resume_reading()
 
     async def _execute(self, command: Command) -> None:
-        if isinstance(command, Publish):
-            await self._publish(command)
-        elif isinstance(command, Subscribe):
+        if isinstance(command, Subscribe):
             await self._subscribe(command)
         elif isinstance(command, Unsubscribe):
             self._unsubscribe(command)
@@ -237,23 +242,49 @@ class WebSocketFeed(Feed):
         """Publish, and return True, unless something has to be waited for."""
         if command.key is not None or not self.session.has_room():
             return False
+        message = message_of(command, self.broker)
         try:
-            message = message_of(command, self.broker)
             reached = self.broker.publish_at_once(message)
         except ExtraError as error:
-            self._fail(command, error)
+            self._push_error(command, error)
             return True
         if reached >= 0 and command.id is not None:
             self._answer(command.id, message.topic, message.offset, message.cursor, reached)
         return reached >= 0
 
-    async def _publish(self, command: Publish) -> None:
-        receipt = await self.broker.publish_message(message_of(command, self.broker), command.key)
-        if command.id is not None:
-            self._answer(command.id, receipt.topic, receipt.offset, receipt.cursor, receipt.subscribers)
+    def _run_of(self, first: Publish) -> list[Publish]:
+        """Return a command and those that wait behind it to publish as well: an engine takes them as one."""
+        run = [first]
+        size = len(first.payload)
+        while self.commands and size < RUN_LIMIT_BYTES and len(run) < RUN_LIMIT_COMMANDS:
+            command = self.commands[0]
+            if not isinstance(command, Publish):
+                break
+            self.commands.popleft()
+            run.append(command)
+            size += len(command.payload)
+        return run
+
+    async def _publish(self, run: list[Publish]) -> None:
+        """Publish, and answer each command in its turn."""
+        broker = self.broker
+        messages = [message_of(command, broker) for command in run]
+        answers = await broker.publish_messages(messages, [command.key for command in run])
+        for command, answer in zip(run, answers, strict=True):
+            if isinstance(answer, ExtraError):
+                await self._fail(command, answer)
+            elif command.id is not None:
+                self._answer(command.id, answer.topic, answer.offset, answer.cursor, answer.subscribers)
 
     def _answer(self, id: int | str, topic: str, offset: int, cursor: str, reached: int) -> None:
         self.push(Published(id=id, topic=topic, offset=offset, cursor=cursor, subscribers=reached))
+
+    async def _fail(self, command: Command, error: ExtraError) -> None:
+        await self.broker.catch_up(self.session)  # what a failed subscription has held back
+        self._push_error(command, error)
+
+    def _push_error(self, command: Command, error: ExtraError) -> None:
+        self.push(ErrorPush(id=command.id, code=error.code, message=str(error), temporary=error.temporary))
 
     async def _subscribe(self, command: Subscribe) -> None:
         filters = list(dict.fromkeys(command.filters))
@@ -287,9 +318,6 @@ class WebSocketFeed(Feed):
         if command.id is not None:
             cursor = format_cursor(self.broker.epoch(), self.acknowledged)
             self.push(Acknowledged(id=command.id, cursor=cursor))
-
-    def _fail(self, command: Command, error: ExtraError) -> None:
-        self.push(ErrorPush(id=command.id, code=error.code, message=str(error), temporary=error.temporary))
 
     def _reject(self, rejected: Rejected) -> None:
         self.push(ErrorPush(id=rejected.id, code=rejected.code, message=rejected.message, temporary=False))

@@ -49,6 +49,7 @@ class Body:
         "_waiter",
         "buffered_bytes",
         "ended",
+        "held_bytes",
         "length",
         "received_bytes",
     )
@@ -65,6 +66,7 @@ class Body:
         self.length = length
         self.received_bytes = 0
         self.buffered_bytes = 0  # received, and not taken yet
+        self.held_bytes = 0  # received, and not given away in parts: also what `read_all` puts together
         self.ended = False  # all of it has been received
 
     @property
@@ -86,6 +88,7 @@ class Body:
             parts.append(part)
         self.received_bytes += len(part)
         self.buffered_bytes += len(part)
+        self.held_bytes += len(part)
         self._wake()
 
     def end(self) -> None:
@@ -118,6 +121,7 @@ class Body:
             await self._wait()
         part = self._parts.popleft()
         self.buffered_bytes -= len(part)
+        self.held_bytes -= len(part)
         return part
 
     async def read_all(self, limit_bytes: int | None = None, limit_name: str = "body_limit_bytes") -> bytes:
@@ -134,6 +138,7 @@ class Body:
         whole = bytearray()
         while part := await self.read():
             whole += part
+            self.held_bytes += len(part)
             if len(whole) > limit:
                 raise BodyTooLarge(limit, limit_name)
         return bytes(whole)

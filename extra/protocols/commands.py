@@ -60,6 +60,8 @@ MAX_HEADERS_BYTES: Final = 8192
 _EMPTY_LINES: Final = 1000
 """NDJSON may have so many empty lines, and one more for each message that it may have."""
 
+_NO_LIMIT: Final = 2**62
+
 _SHOWN_CHARACTERS: Final = 80
 _ABSENT: Final = Raw()
 
@@ -150,12 +152,18 @@ def decode_commands_json(frame: bytes, limit: int = 1000) -> list[Command | Reje
         return _decode(_JSON, frame, limit)
 
 
-def decode_commands_msgpack(frame: bytes, limit: int = 1000) -> list[Command | Rejected]:
-    """Return the commands of a binary frame, as `decode_commands_json` does."""
+def decode_commands_msgpack(
+    frame: bytes, limit: int = 1000, payload_limit_bytes: int = _NO_LIMIT
+) -> list[Command | Rejected]:
+    """Return the commands of a binary frame, as `decode_commands_json` does.
+
+    `data` that is so large that no JSON of `payload_limit_bytes` can come of it is refused as it stands.
+    """
+    form = _msgpack_format(payload_limit_bytes)
     try:
-        return [_complete(_MSGPACK, _MSGPACK.command(frame))]
+        return [_complete(form, form.command(frame))]
     except (ExtraError, ValueError, RecursionError):
-        return _decode(_MSGPACK, frame, limit)
+        return _decode(form, frame, limit)
 
 
 def decode_publishes_json(body: bytes, limit: int) -> list[Publish | Rejected]:
@@ -169,9 +177,14 @@ def decode_publishes_json(body: bytes, limit: int) -> list[Publish | Rejected]:
     return _publishes(_JSON, body, limit)
 
 
-def decode_publishes_msgpack(body: bytes, limit: int) -> list[Publish | Rejected]:
-    """Return the messages of a msgpack array, as `decode_publishes_json` does."""
-    return _publishes(_MSGPACK, body, limit)
+def decode_publishes_msgpack(
+    body: bytes, limit: int, payload_limit_bytes: int = _NO_LIMIT
+) -> list[Publish | Rejected]:
+    """Return the messages of a msgpack array, as `decode_publishes_json` does.
+
+    `payload_limit_bytes` is for `data`, as in `decode_commands_msgpack`.
+    """
+    return _publishes(_msgpack_format(payload_limit_bytes), body, limit)
 
 
 def decode_publishes_lines(body: bytes, limit: int) -> list[Publish | Rejected]:
@@ -274,10 +287,21 @@ class _JSONFormat(_Format):
 
 
 class _MsgpackFormat(_Format):
+    def __init__(self, payload_limit_bytes: int) -> None:
+        super().__init__(msgspec.msgpack.Decoder)
+        # A float of 64 bits shrinks most: 9 bytes, `0.0,` in JSON. Other values grow, up to six times.
+        self.data_limit_bytes = payload_limit_bytes * 9 // 4
+
     def as_bytes(self, data: Raw) -> bytes | None:
         return msgspec.msgpack.decode(data, type=bytes) if memoryview(data)[0] in _MSGPACK_BIN else None
 
     def as_json(self, data: Raw) -> bytes:
+        size = len(memoryview(data))
+        if size > self.data_limit_bytes:
+            raise LimitExceeded(
+                f"data of {size:,} bytes in msgpack, at most {self.data_limit_bytes:,}: "
+                "more JSON than broker.max_payload_bytes would come of it"
+            )
         try:
             value = msgpack.unpackb(memoryview(data), strict_map_key=True, ext_hook=_refuse_extension)
             payload = _write_json(value).encode()
@@ -301,7 +325,7 @@ def _array_decoder(decoder: Callable[[type], Any], length: int) -> "_Decode[Stru
 
 
 _JSON: Final = _JSONFormat(msgspec.json.Decoder)
-_MSGPACK: Final = _MsgpackFormat(msgspec.msgpack.Decoder)
+_msgpack_format: Final = lru_cache(maxsize=8)(_MsgpackFormat)
 
 
 def _decode(form: _Format, frame: bytes, limit: int) -> list[Command | Rejected]:

@@ -58,6 +58,9 @@ PIECE: Final = 4096
 CHUNK_OVERHEAD: Final = 16
 """Bytes of chunk framing that each byte of a body may cost on average; a chunk of one byte takes 5."""
 
+LENGTH_DIGITS: Final = 19
+"""What 64 bits hold. llhttp bounds the number and not its zeros, of which `int` takes 4,300 at most."""
+
 NOTED: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
 """The fields that the framing and the connection depend on."""
 
@@ -156,14 +159,23 @@ class HTTP1Parser:
     llhttp's hold each other: `close` lets go, so that their memory does not wait for the garbage collector.
     """
 
-    def __init__(self, *, head_limit_bytes: int = 32768, headers_limit: int = 100) -> None:
+    def __init__(
+        self,
+        *,
+        head_limit_bytes: int = 32768,
+        headers_limit: int = 100,
+        head_limit_name: str = "head_limit_bytes",
+        headers_limit_name: str = "headers_limit",
+    ) -> None:
         """Expect a first request.
 
         `head_limit_bytes` is for the target and all header fields together, trailers included;
-        `headers_limit` is for the number of fields.
+        `headers_limit` is for the number of fields. The names are what errors call the two.
         """
         self._head_limit: int = head_limit_bytes
         self._headers_limit: int = headers_limit
+        self._head_limit_name: str = head_limit_name
+        self._headers_limit_name: str = headers_limit_name
         self._llhttp: HttpRequestParser | None = HttpRequestParser(self)
         self._events: list[RequestEvent] = []
         self._taken: int = 0  # of the events
@@ -190,6 +202,19 @@ class HTTP1Parser:
     def unparsed_bytes(self) -> int:
         """How much was received that `next_event` has not come to yet."""
         return len(self._data) - self._offset
+
+    @property
+    def held_bytes(self) -> int:
+        """How much is kept here: what was not parsed, and a head that is not complete."""
+        size = len(self._data) - self._offset
+        if self._in_message and self._head is None and not self._ended:
+            size += self._other_bytes
+        return size
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything else that is received is dropped."""
+        return self._ended
 
     @property
     def in_message(self) -> bool:
@@ -253,7 +278,8 @@ class HTTP1Parser:
         self._target += part
         self._fields_bytes += len(part)
         if self._fields_bytes > self._head_limit:
-            self._refuse(OversizeRequest(f"target longer than head_limit_bytes={self._head_limit}", 414))
+            limit = f"{self._head_limit_name}={self._head_limit}"
+            self._refuse(OversizeRequest(f"target longer than {limit}", 414))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields += 1
@@ -261,7 +287,8 @@ class HTTP1Parser:
         if self._fields_bytes > self._head_limit:
             self._refuse(self._oversize_fields())
         if self._fields > self._headers_limit:
-            self._refuse(OversizeRequest(f"more header fields than headers_limit={self._headers_limit}", 431))
+            limit = f"{self._headers_limit_name}={self._headers_limit}"
+            self._refuse(OversizeRequest(f"more header fields than {limit}", 431))
         if self._head is None:  # otherwise it is a trailer: RFC 9110 6.5.1 forbids to merge them blindly
             field = (name.lower(), value.rstrip(b" \t"))  # llhttp takes off what stands before it
             self._headers.append(field)
@@ -292,6 +319,8 @@ class HTTP1Parser:
                         self._refuse(MalformedRequest("malformed Host"))
                     self._host = value
             elif name == b"content-length":
+                if len(value) > LENGTH_DIGITS:
+                    self._refuse(MalformedRequest("Content-Length of too many digits"))
                 content_length = int(value)  # llhttp lets digits through, and one such field
             elif name == b"transfer-encoding":
                 if value.lower() != b"chunked":
@@ -404,7 +433,7 @@ class HTTP1Parser:
 
     def _oversize_fields(self) -> OversizeRequest:
         part = "head" if self._head is None else "trailers"
-        return OversizeRequest(f"{part} larger than head_limit_bytes={self._head_limit}", 431)
+        return OversizeRequest(f"{part} larger than {self._head_limit_name}={self._head_limit}", 431)
 
     def _oversize_framing(self) -> OversizeRequest:
         if self._head is None:

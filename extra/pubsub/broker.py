@@ -47,12 +47,12 @@ __all__ = ["Broker", "BrokerLimits", "Page", "parse_overflow"]
 
 RETAINED_LIMIT: Final = 10_000
 """So many retained messages fit into one page of history."""
+FROM_START: Final = -2
+"""What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
 UNSWEPT_S: Final = 2.0
 """When so long nobody has called `Broker.sweep`, publishing does."""
 HISTORY_LIMIT_BYTES: Final = 1024 * 1024
 """A page of history ends here as well, in process as over HTTP."""
-FROM_START: Final = -2
-"""What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
 NO_LIMIT: Final = 1 << 62
 
 

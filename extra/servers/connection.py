@@ -123,7 +123,10 @@ class HTTPConnection(Flow):
         super().__init__(context)
         limits = context.limits
         self._parser = HTTP1Parser(
-            head_limit_bytes=limits.head_limit_bytes, headers_limit=limits.headers_limit
+            head_limit_bytes=limits.head_limit_bytes,
+            headers_limit=limits.headers_limit,
+            head_limit_name=limits.named("head_limit_bytes"),
+            headers_limit_name=limits.named("headers_limit"),
         )
         self._state = IDLE
         self._deadline = inf
@@ -154,8 +157,8 @@ class HTTPConnection(Flow):
             if excess > REFUSING_LIMIT:
                 self.abort()
             else:
-                limit = context.limits.connections_limit
-                message = f"more connections than connections_limit={limit}"
+                name = context.limits.named("connections_limit")
+                message = f"more connections than {name}={context.limits.connections_limit}"
                 self._refuse(ServerOverloaded(message, RETRY_AFTER_S))
 
     def data_received(self, data: bytes) -> None:
@@ -197,17 +200,18 @@ class HTTPConnection(Flow):
         if now < self._deadline:
             return
         self._deadline = inf
+        limits = self._context.limits
         if self._state == IDLE:
             self._transport.close()
         elif self._state == HEAD:
             self._context.counters.timeouts += 1
-            limit = self._context.limits.head_timeout_s
-            self._refuse(RequestTimeout(f"head not received within head_timeout_s={limit:g}"))
+            limit = f"{limits.named('head_timeout_s')}={limits.head_timeout_s:g}"
+            self._refuse(RequestTimeout(f"head not received within {limit}"))
         elif self._state == HANDLING:
             if self._body is not None and self._reading:
                 self._context.counters.timeouts += 1
-                limit = self._context.limits.body_timeout_s
-                self._fail_body(RequestTimeout(f"body not received within body_timeout_s={limit:g}"))
+                limit = f"{limits.named('body_timeout_s')}={limits.body_timeout_s:g}"
+                self._fail_body(RequestTimeout(f"body not received within {limit}"))
         elif self._state == DRAINING:
             self._context.counters.timeouts += 1
             self._linger()
@@ -244,7 +248,7 @@ class HTTPConnection(Flow):
                 event = self._parser.next_event()
                 if event is None:
                     self._starve()
-                    if self._reading:
+                    if self._reading and not self._parser.in_message and not self._kept_bytes:
                         return
                     break
                 if isinstance(event, RequestHead):
@@ -319,7 +323,15 @@ class HTTPConnection(Flow):
 
     def _regulate(self) -> None:
         """Read, unless enough lies here already."""
+        if self._state == OVER:
+            return
         body = self._body
+        kept = self._parser.held_bytes
+        if body is not None:
+            kept += body.held_bytes
+        if not self._keep(kept):
+            self._shed()
+            return
         enough = self._parser.unparsed_bytes >= RECEIVED_HIGH_WATER_BYTES or (
             body is not None and body.buffered_bytes >= RECEIVED_HIGH_WATER_BYTES
         )
@@ -329,6 +341,26 @@ class HTTPConnection(Flow):
             if body is not None and not body.ended:  # the peer was made to wait, and is not to blame
                 self._deadline = self._context.clock() + self._context.limits.body_timeout_s
             self.resume_reading()
+
+    def _shed(self) -> None:
+        """Refuse what is coming in: more is kept for all connections than receive_limit_bytes allow."""
+        limits = self._context.limits
+        name = limits.named("receive_limit_bytes")
+        message = (
+            f"unfinished requests of all connections are larger than {name}={limits.receive_limit_bytes}"
+        )
+        error = ServerOverloaded(message, RETRY_AFTER_S)
+        if self._state == DRAINING:  # it has its answer
+            self._context.counters.limits_met[name] += 1
+            self._linger()
+        elif self._state != HANDLING:
+            self._refuse(error)
+        elif self._body is not None and not self._body.ended:
+            self._fail_body(error)
+        else:  # requests behind the one at work: RFC 9112 9.3.2 has the peer send them again elsewhere
+            self._context.counters.limits_met[name] += 1
+            self._parser.close()
+            self._keep(0 if self._body is None else self._body.held_bytes)
 
     # Answering.
 
@@ -459,7 +491,11 @@ class HTTPConnection(Flow):
         self.write(answer)
         self._answered = True
         self._count(request, accepted.status, 0)
-        codec = WebSocketCodec(frame_limit_bytes=response.frame_limit_bytes, deflate=accepted.deflate)
+        codec = WebSocketCodec(
+            frame_limit_bytes=response.frame_limit_bytes,
+            deflate=accepted.deflate,
+            frame_limit_name=self._context.limits.named("frame_limit_bytes"),
+        )
         codec.receive_data(self._parser.take_rest())
         self._leave()
         self._hand_over(WebSocketConnection(self._context, codec, taker, accepted.subprotocol))
@@ -482,7 +518,7 @@ class HTTPConnection(Flow):
     def _may_go_on(self) -> bool:
         """Say whether another request may follow on this connection."""
         head = self._head
-        if head is None or not head.keep_alive or self._context.draining:
+        if head is None or not head.keep_alive or self._parser.ended or self._context.draining:
             return False
         body = self._body
         if body is None or body.ended:
@@ -553,6 +589,7 @@ class HTTPConnection(Flow):
             self._state = OVER
             self._context.counters.http_connections_now -= 1
             self._fail_body(LocalProtocolError("the request has been answered"))
+            self._keep(0)
 
 
 def decoded(fields: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -15,10 +15,12 @@ class Counters:
 
     __slots__ = (
         "accepted",
+        "buffered_bytes_now",
         "bytes_received",
         "bytes_sent",
         "handler_failures",
         "http_connections_now",
+        "limits_met",
         "protocol_errors",
         "refused",
         "requests",
@@ -33,10 +35,13 @@ class Counters:
         self.http_connections_now = 0
         self.streams_now = 0
         self.websockets_now = 0
+        self.buffered_bytes_now = 0  # received by all connections, and not got rid of
         self.requests: defaultdict[tuple[str, int], int] = defaultdict(int)
         """Answers, by method and status; the method is empty for what was no request."""
         self.protocol_errors = 0  # of peers: malformed requests and frames
         self.handler_failures = 0  # exceptions that were answered with 500, or closed a WebSocket with 1011
         self.timeouts = 0  # connections that were ended for a deadline, other than that between requests
+        self.limits_met: defaultdict[str, int] = defaultdict(int)
+        """How often a limit ended something without an answer of HTTP, by what messages call the limit."""
         self.bytes_received = 0
         self.bytes_sent = 0  # or lost with their connection; brought up to date once a second

@@ -6,7 +6,9 @@ and no further request of the connection is begun. Reading: a connection that ha
 transport, and the kernel's buffers, in the end the peer, hold the rest.
 
 A peer that takes nothing for `write_timeout_s`, while something lies there for it, is aborted. What it has
-taken is what was written less what lies unsent. Counting costs a write 30 ns; looking at the size of the
+taken is what was written less what lies unsent. What all connections have received and still keep is bounded
+by `receive_limit_bytes`: each says how much that is whenever it has changed, and whoever adds to it when it
+is too much ends. Counting costs a write 30 ns; looking at the size of the
 buffer alone, once a second, cannot tell a peer that is stuck from one that takes as much as it is given.
 """
 
@@ -31,6 +33,7 @@ class Flow(Connection):
     __slots__ = (
         "_context",
         "_drained",
+        "_kept_bytes",
         "_reading",
         "_sent",
         "_stall_deadline",
@@ -43,6 +46,7 @@ class Flow(Connection):
         self._context = context
         self._transport: Transport = GONE
         self._reading = True
+        self._kept_bytes = 0  # received and not got rid of, as far as `_keep` has been told
         self._written = 0  # bytes given to the transport
         self._sent = 0  # bytes that it had got rid of when `check` last looked
         self._stall_deadline = 0.0
@@ -75,6 +79,7 @@ class Flow(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the transport. What is written from here on leads nowhere."""
         self._context.counters.bytes_sent += self._written - self._sent
+        self._keep(0)
         self._context.connections.discard(self)
         self._context.changed.set()
         self._transport = GONE
@@ -131,6 +136,16 @@ class Flow(Connection):
         elif now >= self._stall_deadline:
             self._context.counters.timeouts += 1
             self.abort()
+
+    def _keep(self, size: int) -> bool:
+        """Take note that `size` received bytes are kept here. False: that is more, and too much."""
+        more = size - self._kept_bytes
+        if more == 0:
+            return True
+        self._kept_bytes = size
+        context = self._context
+        context.counters.buffered_bytes_now += more
+        return more < 0 or context.counters.buffered_bytes_now <= context.limits.receive_limit_bytes
 
     def _attach(self, transport: Transport, *, writable: bool) -> None:
         """Take `transport`, which is `writable` or not just now."""

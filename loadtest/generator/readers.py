@@ -173,5 +173,9 @@ class Stalled(Subscriber):
                     self.received += 1
         self._tail = received[end:]
 
+    def has_all(self, count: int) -> bool:
+        """Return whether it has the last of `count` messages, which no policy drops, or its goodbye."""
+        return self.goodbyes > 0 or self.last >= count - 1
+
     def arrived(self) -> int:
         return self.received

@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any, Final
 
+from loadtest.generator.looking import look
 from loadtest.generator.payloads import message_of
 
 __all__ = ["Poster"]
@@ -66,7 +67,7 @@ def run(posters: list[Poster], requests: int) -> dict[str, Any]:
         poster.post(time.monotonic())
     sent = len(posters)
     while len(delays) < requests:
-        events = epoll.poll(ANSWER_LIMIT_S)
+        events = look(epoll, time.monotonic() + ANSWER_LIMIT_S)
         if not events:
             raise ConnectionError(f"{requests - len(delays)} requests are not answered")
         for descriptor, _ in events:

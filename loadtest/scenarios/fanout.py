@@ -6,7 +6,7 @@ from functools import partial
 from loadtest.delivery import DELIVERY_COLUMNS, deliver
 from loadtest.generator.plan import Group
 from loadtest.peers import installed_peers
-from loadtest.report import Report, ratios, say
+from loadtest.report import Column, Report, ratios, say
 from loadtest.rounds import interleaved
 from loadtest.targets import EXTRA, EXTRA_EVENTS, FLOOR
 
@@ -14,6 +14,7 @@ __all__ = ["ROUNDS", "add_arguments", "run"]
 
 ROUNDS = 3
 
+COLUMNS = [*DELIVERY_COLUMNS[:2], Column("to_broker", "to broker"), *DELIVERY_COLUMNS[2:]]
 OURS = {"floor": FLOOR, "extra-broker": EXTRA, "extra-broker, SSE": EXTRA_EVENTS}
 
 
@@ -44,11 +45,11 @@ def run(report: Report, arguments: Namespace) -> None:
         targets = {**OURS, **peers} if rate <= arguments.peer_rate else OURS
         rows = interleaved(targets, arguments.rounds, measure)
         ratios(rows, "us_per_delivery", "floor")
-        ratios(rows, "us_per_delivery", "extra-broker", into="to_extra")
+        ratios(rows, "us_per_delivery", "extra-broker", into="to_broker")
         size = f"{arguments.subscribers} subscribers, {arguments.payload_bytes} bytes"
         report.table(
             f"fanout, {size}, {rate} messages a second",
-            DELIVERY_COLUMNS,
+            COLUMNS,
             rows,
             scenario="fanout",
             rate=rate,

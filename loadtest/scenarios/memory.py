@@ -2,6 +2,7 @@
 
 import time
 from argparse import ArgumentParser, Namespace
+from functools import partial
 
 from loadtest.children import publisher, subscribers
 from loadtest.generator.plan import Group, Plan
@@ -17,8 +18,6 @@ ROUNDS = 1
 FIRST_CONNECTIONS = 200
 """They pay for what is loaded and allocated once."""
 
-SETTLING_S = 1.2
-
 COLUMNS = [
     Column("bytes_per_connection", "bytes each", "{:,.0f}"),
     Column("ratio", "ratio"),
@@ -31,6 +30,7 @@ COLUMNS = [
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what can be chosen."""
     parser.add_argument("--connections", type=int, default=8000)
+    parser.add_argument("--settle", type=float, default=1.2, help="seconds before memory is read")
     parser.add_argument("--ours", action="store_true", help="leave out the others")
 
 
@@ -42,7 +42,7 @@ def run(report: Report, arguments: Namespace) -> None:
     rows = interleaved(
         targets,
         arguments.rounds,
-        lambda target: measure(target, arguments.connections),
+        partial(measure, connections=arguments.connections, settle_s=arguments.settle),
     )
     ratios(rows, "bytes_per_connection", "floor")
     report.table(
@@ -54,7 +54,7 @@ def run(report: Report, arguments: Namespace) -> None:
     )
 
 
-def measure(target: Target, connections: int) -> dict[str, float]:
+def measure(target: Target, connections: int, settle_s: float) -> dict[str, float]:
     """Open connections; then publish one message to all, since nobody stays idle for ever."""
     with target.start() as server:
         first = Plan(server.port, target.dialect, (Group(FIRST_CONNECTIONS, probes=0),))
@@ -62,16 +62,16 @@ def measure(target: Target, connections: int) -> dict[str, float]:
         with subscribers(first) as early, publisher(first) as publishing:
             publishing.ask("publish", count=2, rate=100)
             early.ask("expect", count=2)
-            time.sleep(SETTLING_S)
+            time.sleep(settle_s)
             before = server.resident_bytes()
             started = time.monotonic()
             with subscribers(others) as everybody:
                 took = time.monotonic() - started
-                time.sleep(SETTLING_S)
+                time.sleep(settle_s)
                 idle = server.resident_bytes()
                 publishing.ask("publish", count=1, rate=100)
                 everybody.ask("expect", count=1)
-                time.sleep(SETTLING_S)
+                time.sleep(settle_s)
                 everybody.ask("finish")
                 early.ask("expect", count=3)
                 used = server.resident_bytes()

@@ -113,6 +113,11 @@ class Daemon:
         assert status == 0, f"exit status {status}: {self.lines[-20:]}"
         assert self.expects_trouble or not self.troubles, "\n".join(self.troubles)
 
+    def kill(self) -> None:
+        """Cut it off, as the system does when memory is short: it gets no say in it."""
+        self.is_told_to_end = True
+        self._cut()
+
     def __enter__(self) -> Self:
         return self
 

@@ -1,5 +1,6 @@
 """Holds what one subscriber saw against what was published: order, each once, loss told before."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeAlias
@@ -40,17 +41,20 @@ def check_trace(
     assert seen == sorted(set(seen)), "in offset order, each once"
     assert set(seen) <= wanted, "nothing that was not asked for"
     absent = wanted.difference(seen)
-    missing = {offset for offset in absent if offset > gone}
+    missing = deque(sorted(offset for offset in absent if offset > gone))
     told: list[Gap] = []
     for position, each in enumerate(trace):
         if isinstance(each, Gap):
             told.append(each)
             assert _names_a_loss(each, absent, trace[position:]), f"{each} ends with what was not missed"
         elif isinstance(each, int):
-            untold = sorted(offset for offset in missing if offset < each and not _is_told(offset, told))
-            assert not untold, f"offsets {untold} were missed before {each}, and only {told} told"
-    untold = sorted(offset for offset in missing if not _is_told(offset, told))
-    assert not untold, f"offsets {untold} are missing, and only {told} tell"
+            while missing and missing[0] < each:
+                untold = missing.popleft()
+                assert _is_told(untold, told), (
+                    f"offset {untold} was missed before {each}, and only {told} told"
+                )
+    untold_ones = [offset for offset in missing if not _is_told(offset, told)]
+    assert not untold_ones, f"offsets {untold_ones} are missing, and only {told} tell"
 
 
 def _is_told(offset: int, gaps: Sequence[Gap]) -> bool:

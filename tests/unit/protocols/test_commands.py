@@ -451,6 +451,24 @@ def test_msgpack_data_that_json_cannot_hold_is_a_bad_payload(data: object, flaw:
     assert rejected.message.startswith(flaw)
 
 
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [([0.0] * 6, True), ([0.5] * 28, False), ([False] * 200, True), ([False] * 226, False)],
+)
+def test_msgpack_data_that_json_of_the_limit_cannot_come_of_is_not_expanded(
+    value: object, accepted: bool
+) -> None:
+    """Nine bytes become four at best. What grows in JSON is for whoever knows the limit to refuse."""
+    packed = msgpack.packb([{"op": "publish", "id": 1, "topic": "a", "data": value}])
+    for decoded in (decode_commands_msgpack(packed, 1000, 100), decode_publishes_msgpack(packed, 1000, 100)):
+        if accepted:
+            assert isinstance(decoded[0], Publish)
+        else:
+            assert isinstance(decoded[0], Rejected)
+            assert decoded[0].code == "limit_exceeded"
+            assert "broker.max_payload_bytes" in decoded[0].message
+
+
 def test_msgpack_data_nests_no_deeper_than_json() -> None:
     for levels, accepted in ((128, True), (129, False), (600, False)):
         head = b"\x84\xa2op\xa7publish\xa2id\x01\xa5topic\xa1a\xa4data"

@@ -82,6 +82,15 @@ def test_length_zero_is_no_body() -> None:
     assert (head.content_length, head.has_body) == (0, False)
 
 
+@pytest.mark.parametrize("zeros", [20, 5000])
+def test_length_of_too_many_digits_is_malformed(zeros: int) -> None:
+    """As a number it would be fine: the digits alone are what is wrong with it."""
+    data = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %b1\r\n\r\nx" % (b"0" * zeros)
+    for pieces in ([data], one_by_one(data)):
+        error = refusal(*pieces)
+        assert (error.status, str(error)) == (400, "Content-Length of too many digits")
+
+
 def test_chunks_are_joined_and_their_extensions_dropped() -> None:
     """RFC 9112 7.1.1: a recipient ignores extensions that it does not know."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: CHUNKED\r\n\r\n"

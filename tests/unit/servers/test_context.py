@@ -38,7 +38,7 @@ async def test_bug_is_logged_and_counted(error: Exception, caplog: pytest.LogCap
 def test_counters_start_from_nothing() -> None:
     counters = Counters()
     names = [name for name in dir(counters) if not name.startswith("_")]
-    assert len(names) == 11
+    assert len(names) == 13
     assert all(getattr(counters, name) in (0, {}) for name in names)
 
 
@@ -48,3 +48,4 @@ def test_limits_are_those_of_the_documentation() -> None:
     assert (limits.head_timeout_s, limits.body_timeout_s, limits.idle_timeout_s) == (10, 30, 75)
     assert (limits.ping_interval_s, limits.ping_timeout_s, limits.close_timeout_s) == (25, 20, 2)
     assert (limits.write_timeout_s, limits.write_high_water_bytes) == (30, 65_536)
+    assert limits.receive_limit_bytes == 268_435_456

@@ -449,6 +449,53 @@ async def test_what_is_temporary_says_so() -> None:
         assert (error["code"], error["temporary"]) == ("engine_unavailable", True)
 
 
+class CountingEngine(SlowEngine):
+    """Notes how many messages came at once."""
+
+    def __init__(self, inner: MemoryEngine) -> None:
+        super().__init__(inner, Random(0), 0)
+        self.runs: list[int] = []
+
+    async def append_many(self, messages: list[Message], keys: list[bytes]) -> list[int | ExtraError]:
+        self.runs.append(len(messages))
+        return await super().append_many(messages, keys)
+
+
+async def test_commands_to_publish_that_follow_each_other_are_published_as_one() -> None:
+    """An engine with a disk is paid per wait, not per message."""
+    async with running_hub(wrap=CountingEngine) as hub:
+        client = await connect(hub)
+        publish = {"op": "publish", "topic": "a", "data": 1}
+        client.send(
+            {**publish, "id": 1},
+            publish,
+            {**publish, "id": 3, "topic": "a/+"},
+            {**publish, "id": 5, "key": "k"},
+            {**publish, "id": 6, "key": "k"},
+            {"op": "ping", "id": 7},
+            {**publish, "id": 8},
+        )
+        found = [(push["op"], push.get("id"), push.get("offset")) for push in await client.pushes()]
+        assert found == [
+            ("published", 1, 1),
+            ("error", 3, None),
+            ("published", 5, 3),
+            ("published", 6, 3),
+            ("pong", 7, None),
+            ("published", 8, 4),
+        ]
+        engine = hub.broker.engine
+        assert isinstance(engine, CountingEngine)
+        assert engine.runs == [3, 1]
+        client.send(*[publish] * 300)
+        await client.pushes()
+        many = engine.runs[2:]
+        assert (sum(many), max(many) > 50, len(many) < 6) == (300, True, True)
+        client.send(*[{**publish, "data": "x" * 60_000}] * 3)
+        await client.pushes()
+        assert engine.runs[2 + len(many) :] == [2, 1]
+
+
 class BrokenEngine(SlowEngine):
     """An engine with a bug."""
 

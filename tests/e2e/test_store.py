@@ -1,0 +1,231 @@
+"""A broker with a store: what survives a restart, a full disk, and what it refuses to start on."""
+
+import json
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from extra.payloads import JSONValue
+from tests.e2e.conftest import Start
+from tests.e2e.daemon import Daemon, environment
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+LIMIT_S = 20
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+def messages(http: httpx.Client, target: str) -> list[dict[str, JSONValue]]:
+    response = http.get(target)
+    assert response.status_code == 200, response.text
+    found: list[dict[str, JSONValue]] = response.json()["messages"]
+    return found
+
+
+def offsets(http: httpx.Client, target: str) -> list[JSONValue]:
+    return [message["offset"] for message in messages(http, target)]
+
+
+def refused(path: Path | str, *options: str) -> str:
+    """Return what a broker says that does not start on this file."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "broker",
+            "--port",
+            "0",
+            "--log-format",
+            "text",
+            "--store",
+            str(path),
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+        env=environment(),
+    )
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert "error" in said
+    assert "Traceback" not in done.stderr
+    assert str(path) in said
+    assert "store.path" in said
+    return said
+
+
+# What survives
+
+
+def test_everything_goes_on_after_a_restart(start: Start, path: Path) -> None:
+    first = start("--store", str(path), "--retention-messages", "3")
+    with httpx.Client(base_url=first.url) as http:
+        for number in range(5):
+            http.post("/t/a", content=str(number))
+        http.put("/t/b", content='{"kept": true}', headers={"Extra-Header-Trace": "t1"})
+        receipt = http.post("/t/c", content="once", headers={"Idempotency-Key": "k"}).json()
+        http.post("/t/d", content="short", params={"ttl": "0.001"})
+        cursor = http.get("/t/a").json()["cursor"]
+        old = f"{cursor.split('-')[0]}-1"
+    first.stop()
+    again = start("--store", str(path), "--retention-messages", "3")
+    with httpx.Client(base_url=again.url) as http:
+        assert offsets(http, "/t/a") == [3, 4, 5]
+        assert offsets(http, f"/t/a?since={cursor}") == []
+        gone = http.get(f"/t/a?since={old}")
+        assert (gone.status_code, gone.json()["until"], gone.json()["after"]) == (410, 2, 1)
+        [kept] = messages(http, "/t/b?since=now")
+        assert (kept["data"], kept["headers"], kept["retained"]) == ({"kept": True}, {"trace": "t1"}, True)
+        once = http.post("/t/c", content="again", headers={"Idempotency-Key": "k"}).json()
+        assert (once["offset"], once["cursor"]) == (receipt["offset"], receipt["cursor"])
+        assert offsets(http, "/t/c") == [receipt["offset"]]
+        assert offsets(http, "/t/d") == []
+        assert http.post("/t/a", content="5").json()["cursor"].startswith(f"{cursor.split('-')[0]}-")
+        assert offsets(http, f"/t/a?since={cursor}") == [receipt["offset"] + 2]
+        http.delete("/t/b")
+    again.stop()
+    last = start("--store", str(path))
+    with httpx.Client(base_url=last.url) as http:
+        assert messages(http, "/t/b?since=now") == []
+
+
+def test_it_says_what_it_reads(start: Start, path: Path) -> None:
+    start("--store", str(path)).stop()
+    own = start("--store", str(path), "--store-durability", "normal")
+    told = [str(line["message"]) for line in own.log]
+    assert f"opening {path} (store.path) with durability normal" in told
+    assert any(line.startswith(f"{path} holds 0 messages on 0 topics") for line in told)
+
+
+def test_a_file_can_be_named_in_all_ways(start: Start, tmp_path: Path) -> None:
+    config = tmp_path / "broker.toml"
+    config.write_text(f"[store]\npath = '{tmp_path}/a.db'\nqueue_limit_messages = 1\n")
+    for options in (("--config", str(config)), ("--store-path", f"{tmp_path}/b.db")):
+        own = start(*options)
+        with httpx.Client(base_url=own.url) as http:
+            assert http.post("/publish", json=[{"topic": "a", "data": 1}] * 10).status_code == 201
+            assert "extra_store_messages_written_total 10\n" in http.get("/metrics").text
+    assert {"a.db", "b.db"} <= set(os.listdir(tmp_path))
+
+
+# A full disk
+
+
+def limit_files(daemon: Daemon, size_bytes: int) -> None:
+    """Let no file of the broker grow beyond this."""
+    _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (size_bytes, hard))
+
+
+@pytest.fixture
+def full(start: Start, path: Path) -> Iterator[Daemon]:
+    """A broker whose disk is full, after one message was published."""
+    own = start("--store", str(path), "--log-format", "json")
+    own.expects_trouble = True
+    with httpx.Client(base_url=own.url) as http:
+        assert http.post("/t/a", content=b"first").status_code == 201
+        limit_files(own, max(os.stat(f"{path}-wal").st_size, 1))
+        assert http.post("/t/a", content=b"x" * 100_000).status_code == 503
+    yield own
+    if own.is_running:
+        limit_files(own, resource.RLIM_INFINITY)
+
+
+def test_on_a_full_disk_publishing_is_refused_and_reading_goes_on(full: Daemon) -> None:
+    with httpx.Client(base_url=full.url) as http:
+        refusal = http.post("/t/a", content=b"x")
+        assert (refusal.status_code, refusal.headers["Retry-After"]) == (503, "1")
+        assert refusal.json()["code"] == "engine_unavailable"
+        assert "cannot be written" in refusal.json()["detail"]
+        batch = http.post("/publish", json=[{"topic": "a", "data": 1}])
+        assert (batch.status_code, batch.json()[0]["error"]["code"]) == (207, "engine_unavailable")
+        assert http.delete("/t/a").status_code == 503
+        assert offsets(http, "/t/a") == [1]
+        assert http.get("/healthz").status_code == 200
+        ready = http.get("/readyz")
+        assert (ready.status_code, ready.json()["code"]) == (503, "engine_unavailable")
+        assert "extra_store_writable 0\n" in http.get("/metrics").text
+
+
+def test_when_there_is_room_again_it_goes_on_by_itself(full: Daemon, start: Start, path: Path) -> None:
+    limit_files(full, resource.RLIM_INFINITY)
+    full.wait_for("can be written again")
+    with httpx.Client(base_url=full.url) as http:
+        assert http.get("/readyz").status_code == 200
+        assert http.post("/t/a", content=b"second").json()["offset"] == 2
+        assert offsets(http, "/t/a") == [1, 2]
+    full.stop()
+    again = start("--store", str(path))
+    with httpx.Client(base_url=again.url) as http:
+        assert offsets(http, "/t/a") == [1, 2]
+
+
+def test_a_full_disk_is_said_once(full: Daemon) -> None:
+    with httpx.Client(base_url=full.url) as http:
+        for _ in range(5):
+            http.post("/t/a", content=b"x")
+    said = [line for line in full.log if line["level"] == "error"]
+    assert len(said) == 1
+    assert "cannot be written" in str(said[0]["message"])
+    assert "reading goes on" in str(said[0]["message"])
+
+
+# What it does not start on
+
+
+def test_a_file_in_use_is_refused(start: Start, path: Path) -> None:
+    own = start("--store", str(path))
+    assert f"in use by process {own.pid}" in refused(path)
+
+
+def test_a_file_of_somebody_else_is_refused_and_left_alone(path: Path) -> None:
+    path.write_bytes(b"This is a letter. " * 300)
+    assert "no store of extra-broker" in refused(path)
+    assert path.read_bytes().startswith(b"This is a letter. ")
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+    before = path.read_bytes()
+    assert "another program" in refused(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_file_is_refused(start: Start, path: Path) -> None:
+    start("--store", str(path)).stop()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 1000")
+    assert "newer extra-broker" in refused(path)
+
+
+def test_a_damaged_file_is_refused_with_the_way_out(start: Start, path: Path) -> None:
+    own = start("--store", str(path))
+    with httpx.Client(base_url=own.url) as http:
+        http.post("/publish", content=json.dumps([{"topic": "a", "data": "needle" * 20}] * 50))
+    own.stop()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"needle", b"noodle", 1))
+    said = refused(path)
+    assert "is damaged" in said
+    assert "backup" in said
+    assert "extra-broker export" in said
+    path.write_bytes(content[: len(content) // 2])
+    assert "is damaged" in refused(path)
+
+
+def test_a_directory_that_is_none_is_refused(tmp_path: Path) -> None:
+    assert "is a directory" in refused(tmp_path)
+    assert "there is no directory" in refused(tmp_path / "nowhere" / "store.db")
