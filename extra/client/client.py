@@ -330,7 +330,7 @@ class Client:
         return Page(
             messages=[message_of(push, epoch) for push in pushes if isinstance(push, MessagePush)],
             cursor=cursor,
-            complete=not resume,
+            complete=not resume and answer.headers.get("extra-complete") != "false",
             more=answer.headers.get("extra-more") == "true",
             resume=resume,
             lost_until=parse_cursor(resume).known if resume else 0,

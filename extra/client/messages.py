@@ -66,7 +66,8 @@ class Messages:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave(self._entered())
+        if self._subscription is not None:
+            self._leave(self._subscription)
 
     @property
     def complete(self) -> bool:
@@ -74,11 +75,15 @@ class Messages:
 
         Final once the log has been caught up with.
         """
-        return self._entered().complete
+        return self._subscription is None or self._subscription.complete
 
     @property
     def cursor(self) -> str:
-        """Where to resume: after the last message that the iteration gave, or where it began."""
+        """Where to resume: after the last message that the iteration gave, or where it began.
+
+        Raises RuntimeError before the subscription is entered.
+        """
+        self._entered()
         return format_cursor(self._at.epoch, self._at.offset, self._at.known)
 
     @property
@@ -87,7 +92,9 @@ class Messages:
 
         What the broker dropped for this connection, whichever subscription it was for, counts as well.
         """
-        subscription = self._entered()
+        subscription = self._subscription
+        if subscription is None:
+            return 0
         return subscription.inbox.dropped + subscription.dropped_before
 
     def __aiter__(self) -> "Messages":

@@ -51,7 +51,7 @@ FROM_START: Final = -2
 """What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
 UNSWEPT_S: Final = 2.0
 """When so long nobody has called `Broker.sweep`, publishing does."""
-HISTORY_LIMIT_BYTES: Final = 4 * 1024 * 1024
+HISTORY_LIMIT_BYTES: Final = 1024 * 1024
 """A page of history ends here as well, in process as over HTTP."""
 NO_LIMIT: Final = 1 << 62
 
@@ -103,6 +103,10 @@ class Broker(Delivery):
             async with broker.subscribe("site/+/temp", since="start") as messages:
                 await broker.publish("site/a/temp", {"celsius": 21})
                 async for message in messages: ...
+
+    `publish`, `subscribe`, `history` and `clear` are for programs, and are those of `extra.Client` as well;
+    docs/python.md shows them. The other methods and attributes are for endpoints, which drive sessions of
+    their own, and for whoever starts, sweeps and measures a broker: `start`, `close`, `sweep`, `figures`.
 
     One event loop; nothing here is thread-safe.
     """
@@ -353,7 +357,7 @@ class Broker(Delivery):
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
     ) -> Page:
-        """Read a page of what the log has after `since`: at most `limit` messages, and some 4 MiB of them.
+        """Read a page of what the log has after `since`: at most `limit` messages, and 1 MiB of them.
 
         Retained messages, if asked for, come first and are not counted.
 

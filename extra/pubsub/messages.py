@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Messages"]
 
+NOT_ENTERED: Final = "enter the subscription first: async with broker.subscribe(...) as messages"
+
 logger: Final = logging.getLogger("extra.pubsub")
 
 
@@ -101,7 +103,12 @@ class Messages(Consumer):
 
     @property
     def cursor(self) -> str:
-        """Where to resume: after the last message that the iteration gave, or where it began."""
+        """Where to resume: after the last message that the iteration gave, or where it began.
+
+        Raises RuntimeError before the subscription is entered.
+        """
+        if self.session is None:
+            raise RuntimeError(NOT_ENTERED)
         if not self.has_begun and "-" in self.since:
             return self.since
         return format_cursor(self.broker.epoch(), self.offset, self.known)
@@ -117,7 +124,7 @@ class Messages(Consumer):
     async def __anext__(self) -> Message:
         session = self.session
         if session is None:
-            raise RuntimeError("enter the subscription first: async with broker.subscribe(...) as messages")
+            raise RuntimeError(NOT_ENTERED)
         if self.is_taken_from:
             raise RuntimeError("one task iterates over a subscription, and another does already")
         while True:

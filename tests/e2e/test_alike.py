@@ -56,15 +56,23 @@ async def test_publish_subscribe_and_read(broker: Either, topic: str) -> None:
     assert (await broker.history(f"{topic}/#", since="now")).messages == []
 
 
-async def test_a_page_goes_on_from_its_cursor_and_ends_at_4_mib(broker: Either, topic: str) -> None:
-    for _ in range(5):
-        await broker.publish(topic, b"x" * 1_000_000)
+async def test_a_page_ends_at_so_many_bytes_and_goes_on_from_its_cursor(broker: Either, topic: str) -> None:
+    for number in range(5):
+        await broker.publish(topic, f"{number}" * 600_000)
     page = await broker.history(topic)
-    assert 0 < len(page.messages) < 5
-    assert page.more
-    rest = await broker.history(topic, since=page.cursor)
-    assert len(page.messages) + len(rest.messages) == 5
-    assert not rest.more
+    taken = [len(page.messages)]
+    while page.more:
+        page = await broker.history(topic, since=page.cursor)
+        taken.append(len(page.messages))
+    assert taken == [1, 1, 1, 1, 1]
+
+
+async def test_a_start_that_is_gone_shows(broker: Either, topic: str) -> None:
+    """The usual policy keeps 100 messages of a topic."""
+    for number in range(101):
+        await broker.publish(topic, number)
+    page = await broker.history(topic)
+    assert (len(page.messages), page.complete, page.resume) == (100, False, "")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +158,10 @@ async def test_misuse_is_told_alike(broker: Either, topic: str) -> None:
     messages = broker.subscribe(topic)
     with pytest.raises(RuntimeError, match="enter the subscription first"):
         await anext(messages)
+    with pytest.raises(RuntimeError, match="enter the subscription first"):
+        _ = messages.cursor
+    assert (messages.complete, messages.dropped) == (True, 0)
+    await messages.__aexit__(None, None, None)
     async with messages:
         with pytest.raises(RuntimeError, match="entered once"):
             await messages.__aenter__()

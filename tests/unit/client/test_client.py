@@ -799,6 +799,17 @@ async def test_history_that_is_partly_gone_gives_what_is_left(
     assert since == ["e1-3", "e1-3-8"]
 
 
+async def test_history_whose_start_is_gone_is_not_complete(
+    broker: WebSocketBroker, make: Callable[..., Client]
+) -> None:
+    broker.answers.append(
+        (200, {"Extra-Cursor": "e1-9", "Extra-Complete": "false", "Extra-More": "false"}, b"")
+    )
+    async with make() as client:
+        page = await client.history("a")
+    assert (page.complete, page.resume) == (False, "")
+
+
 async def test_history_raises_what_the_broker_answered(
     broker: WebSocketBroker, make: Callable[..., Client]
 ) -> None:
