@@ -17,7 +17,7 @@ from typing import Final
 import uvloop
 
 from broker import __version__
-from broker.endpoints import Hub, build_application, error_response
+from broker.endpoints import Hub, build_application
 from broker.settings import SETTINGS, Settings, check_exposure
 from extra import COMPILED
 from extra.http import Request
@@ -66,7 +66,7 @@ async def run(settings: Settings) -> int:
         counters = Counters()
         async with Server(
             build_application(hub, counters),
-            error_response=error_response,
+            error_response=hub.tally.answer,
             limits=server_limits(settings),
             counters=counters,
             server_name=f"extra-broker/{__version__}",
@@ -196,6 +196,8 @@ async def _drained(server: Server, cutting: asyncio.Event, window_s: float) -> N
     drained = asyncio.ensure_future(server.drained())
     cut = asyncio.ensure_future(cutting.wait())
     await asyncio.wait([drained, cut], timeout=window_s, return_when=asyncio.FIRST_COMPLETED)
+    if left := len(server.context.connections):
+        logger.warning("%d connections that have not ended are cut (server.drain_window_s)", left)
     for each in (drained, cut):
         each.cancel()
     await asyncio.wait([drained, cut])

@@ -6,7 +6,6 @@ from broker.endpoints.hub import Hub
 from broker.endpoints.operations import Operations
 from broker.endpoints.publishing import Publisher
 from broker.endpoints.read import Reader
-from broker.endpoints.reasons import error_response
 from broker.endpoints.sessions import WebSockets
 from broker.endpoints.sse import EventStreams
 from extra.http import Application, Handler, Request, Response, Router
@@ -50,4 +49,4 @@ def build_application(hub: Hub, counters: Counters) -> Handler:
     router = Router()
     for method, path, handler in routes:
         router.add(method, path, handler)
-    return Application(router, middleware=[Guard(hub.settings)], error_response=error_response)
+    return Application(router, middleware=[Guard(hub.settings)], error_response=hub.tally.answer)

@@ -79,15 +79,19 @@ class Publisher:
         for item in items:
             try:
                 if isinstance(item, Rejected):
-                    answers.append(_refusal(item.code, item.message))
+                    answers.append(self._refusal(item.code, item.message))
                     status = 207
                     continue
                 message = message_of(item, self.broker)
                 answers.append(_told(await self.broker.publish_message(message, item.key)))
             except ExtraError as error:
-                answers.append(_refusal(error.code, str(error)))
+                answers.append(self._refusal(error.code, str(error)))
                 status = 207
         return json_response(answers, status)
+
+    def _refusal(self, code: str, message: str) -> JSONValue:
+        self.hub.tally.count("http", code, message)
+        return {"error": {"code": code, "message": message}}
 
     async def _publish(self, request: Request, retain: bool) -> Response:
         _refuse_encoding(request)
@@ -139,10 +143,6 @@ def _told(receipt: Receipt) -> dict[str, JSONValue]:
         "cursor": receipt.cursor,
         "subscribers": receipt.subscribers,
     }
-
-
-def _refusal(code: str, message: str) -> JSONValue:
-    return {"error": {"code": code, "message": message}}
 
 
 def _headers_of(request: Request) -> dict[str, str] | None:

@@ -81,7 +81,6 @@ class Reader:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.polls = 0
 
     async def read(self, request: Request) -> Response:
         """Answer with a page, 204 when a long-poll ended with nothing, or 410 when something is missing."""
@@ -117,11 +116,11 @@ class Reader:
     async def _poll(self, filters: list[str], cursor: str, wait_s: float) -> None:
         if self.hub.is_draining:
             return
-        self.polls += 1
+        self.hub.polls += 1
         try:
             await Bell(self.hub).wait(filters, cursor, wait_s)
         finally:
-            self.polls -= 1
+            self.hub.polls -= 1
 
     def _wait(self, request: Request) -> tuple[float | None, list[tuple[str, str]]]:
         """Return how long to wait, and what to say of a preference (RFC 7240) that was followed."""

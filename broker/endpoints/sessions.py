@@ -281,9 +281,12 @@ class WebSocketFeed(Feed):
             self.push(Acknowledged(id=command.id, cursor=cursor))
 
     def _fail(self, command: Command, error: ExtraError) -> None:
-        self.push(ErrorPush(id=command.id, code=error.code, message=str(error), temporary=error.temporary))
+        message = str(error)
+        self.hub.tally.count("websocket", error.code, message)
+        self.push(ErrorPush(id=command.id, code=error.code, message=message, temporary=error.temporary))
 
     def _reject(self, rejected: Rejected) -> None:
+        self.hub.tally.count("websocket", rejected.code, rejected.message)
         self.push(ErrorPush(id=rejected.id, code=rejected.code, message=rejected.message, temporary=False))
 
     def _refuse(self, reason: str) -> None:

@@ -38,7 +38,7 @@ async def test_bug_is_logged_and_counted(error: Exception, caplog: pytest.LogCap
 def test_counters_start_from_nothing() -> None:
     counters = Counters()
     names = [name for name in dir(counters) if not name.startswith("_")]
-    assert len(names) == 13
+    assert len(names) == 14
     assert all(getattr(counters, name) in (0, {}) for name in names)
 
 

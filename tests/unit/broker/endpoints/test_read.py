@@ -204,9 +204,11 @@ async def test_what_is_there_is_answered_at_once(hub: Hub) -> None:
 
 async def test_a_poll_waits_for_the_first_message(hub: Hub) -> None:
     poll = await waiting(hub, "/t/a?wait=60")
+    assert hub.polls == 1
     await publish(hub, 1, "b")
     await publish(hub, 2, "a")
     response = await poll
+    assert hub.polls == 0
     assert offsets(response) == [2, 3]
     assert not hub.broker.sessions
     assert not hub.open
