@@ -75,9 +75,7 @@ async def run(settings: Settings) -> int:
             try:
                 address = await _listen(server, settings)
             except OSError as error:
-                where = settings.server.uds or f"{settings.server.host} port {settings.server.port}"
-                reason = error.strerror or str(error)
-                logger.error("cannot listen on %s: %s (server.host, server.port, server.uds)", where, reason)
+                _complain(settings, error)
                 return 1
             _announce(settings, address)
             ticking = tasks.create_task(_tick(hub))
@@ -166,6 +164,18 @@ async def _listen(server: Server, settings: Settings) -> Address:
     if where.uds:
         return (await server.listen(uds=where.uds, backlog=where.backlog))[0]
     return (await server.listen(where.host, where.port, backlog=where.backlog))[0]
+
+
+def _complain(settings: Settings, error: OSError) -> None:
+    """Say where it cannot listen, and why."""
+    server = settings.server
+    reason = (error.strerror or str(error)).lower()
+    if server.uds:
+        logger.error("cannot listen on %s: %s (server.uds)", server.uds, reason)
+    else:
+        logger.error(
+            "cannot listen on %s port %d: %s (server.host, server.port)", server.host, server.port, reason
+        )
 
 
 def _announce(settings: Settings, address: Address) -> None:

@@ -13,7 +13,9 @@ are in a group that is the server's.
 """
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 from asyncio import TaskGroup
 from collections.abc import Iterable
@@ -65,7 +67,9 @@ class Server:
         self._access_log = access_log
         self._tasks = TaskGroup()
         self._listeners: list[asyncio.Server] = []
-        self._paths: list[Path] = []
+        self._paths: list[
+            tuple[Path, tuple[int, int] | None]
+        ] = []  # of Unix sockets, and what was made there
         self._context: ServerContext | None = None
 
     async def __aenter__(self) -> Self:
@@ -118,8 +122,8 @@ class Server:
         """Accept connections from now on, and return where: on `host` and `port`, a Unix socket, or a socket.
 
         A `host` may have several addresses, of IPv4 and IPv6; port 0 picks one for each. `uds` is the path
-        of a Unix socket to make: one that is there already is replaced. `sock` is bound, and belongs to the
-        server from here on. May be called again for more.
+        of a Unix socket to make: one that is there already is replaced, unless somebody listens there. `sock`
+        is bound, and belongs to the server from here on. May be called again for more.
 
         Raises:
             OSError: the address cannot be had.
@@ -131,8 +135,10 @@ class Server:
             return cast(asyncio.BaseProtocol, HTTPConnection(context))  # compiled classes have one base
 
         if uds is not None:
+            if is_answered(uds):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             listener = await loop.create_unix_server(make_connection, uds, backlog=backlog)
-            self._paths.append(Path(uds))
+            self._paths.append((Path(uds), identity(uds)))
         elif sock is not None and sock.family == socket.AF_UNIX:
             listener = await loop.create_unix_server(make_connection, sock=sock, backlog=backlog)
         elif sock is not None:
@@ -152,8 +158,9 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
+        for path, made in self._paths:
+            if identity(path) == made:  # otherwise somebody else has taken the path over
+                path.unlink(missing_ok=True)
         self._paths.clear()
         self.context.draining = True
         for connection in list(self.context.connections):
@@ -192,6 +199,28 @@ def check_all(connections: Iterable[Connection], now: float) -> None:
         except Exception:
             logger.exception("a connection has failed to keep its deadlines")
             connection.abort()
+
+
+def is_answered(path: str) -> bool:
+    """Return whether somebody listens on the Unix socket at `path`. Does not wait for an answer."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # so many wait there that it is full
+        except OSError:
+            return False
+    return True
+
+
+def identity(path: str | Path) -> tuple[int, int] | None:
+    """Return what tells the file at `path` from another one in its place, None when there is none."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def bound_address(bound: socket.socket) -> Address:
