@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Final
 
 import uvloop
@@ -24,7 +24,7 @@ from extra.http import Request
 from extra.pubsub import Broker, BrokerLimits, MemoryEngine, Policy, PolicyTable
 from extra.servers import Address, Counters, Server, ServerLimits
 
-__all__ = ["build_broker", "run", "serve", "server_limits"]
+__all__ = ["build_broker", "fit_connections", "run", "serve", "server_limits"]
 
 logger = logging.getLogger("broker")
 
@@ -39,6 +39,9 @@ LIMIT_NAMES: Final = {
     },
 }
 """What the limits of a server are called as settings."""
+
+OTHER_FILES: Final = 20
+"""Open files that are no connections: sockets that listen, the event loop's own, standard streams, /proc."""
 
 TICK_S: Final = 1.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -57,7 +60,7 @@ async def run(settings: Settings) -> int:
     def stop() -> None:
         (cutting if stopping.is_set() else stopping).set()
 
-    _raise_descriptor_limit(settings.server.connections_limit)
+    settings, wanted = fit_connections(settings, _raise_descriptor_limit()), settings.server.connections_limit
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop)
@@ -77,7 +80,7 @@ async def run(settings: Settings) -> int:
             except OSError as error:
                 _complain(settings, error)
                 return 1
-            _announce(settings, address)
+            _announce(settings, address, wanted)
             ticking = tasks.create_task(_tick(hub))
             await stopping.wait()
             logger.info("shutting down: clients are told where to resume (server.drain_window_s)")
@@ -146,17 +149,25 @@ def server_limits(settings: Settings) -> ServerLimits:
     )
 
 
-def _raise_descriptor_limit(connections: int) -> None:
-    """Let this process open as many files as it may, and say when that is fewer than connections."""
+def fit_connections(settings: Settings, descriptors: int) -> Settings:
+    """Return the settings with as many connections as there can be with so many open files.
+
+    Those beyond would be accepted and closed without a word: so they are refused with 503, and counted.
+    """
+    most = max(descriptors - OTHER_FILES, 1)
+    if settings.server.connections_limit <= most:
+        return settings
+    return replace(settings, server=replace(settings.server, connections_limit=most))
+
+
+def _raise_descriptor_limit() -> int:
+    """Let this process open as many files as it may, and return how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    if soft < connections:
-        logger.info(
-            "the system allows %d open files: connections beyond wait (server.connections_limit)", soft
-        )
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 async def _listen(server: Server, settings: Settings) -> Address:
@@ -178,14 +189,22 @@ def _complain(settings: Settings, error: OSError) -> None:
         )
 
 
-def _announce(settings: Settings, address: Address) -> None:
+def _announce(settings: Settings, address: Address, wanted_connections: int) -> None:
     """Say where it listens and what is open to whom; a port that was picked, on standard output as well."""
+    server = settings.server
     url = f"unix:{address}" if isinstance(address, str) else _url(*address)
     mode = "compiled" if COMPILED else "interpreted"
     logger.info("extra-broker %s (%s) listens on %s", __version__, mode, url)
     for line in check_exposure(settings):
         logger.info("%s", line)
-    if settings.server.port == 0 and not settings.server.uds:
+    if server.connections_limit < wanted_connections:
+        logger.info(
+            "connections: at most %d, as the system allows no more open files, and not %d"
+            " (server.connections_limit)",
+            server.connections_limit,
+            wanted_connections,
+        )
+    if server.port == 0 and not server.uds:
         with suppress(BrokenPipeError):
             sys.stdout.write(f"{url}\n")
             sys.stdout.flush()
