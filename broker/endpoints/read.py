@@ -108,6 +108,7 @@ class Reader:
         if self.hub.is_draining:
             headers.append(("Retry-After", str(1 + int(self.hub.reconnect_after()))))
         if not page.complete:
+            broker.gaps_total += 1
             return _gone(page, since, broker.epoch(), headers)
         if wait_s is not None and not page.messages:
             return Response(204, headers=headers)
