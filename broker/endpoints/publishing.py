@@ -8,10 +8,11 @@ import msgspec
 from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import flag_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
-from extra.errors import ExtraError
+from extra.errors import ExtraError, InvalidCommand, LimitExceeded
 from extra.http import Request, Response, json_response
-from extra.payloads import JSONValue
+from extra.payloads import JSONValue, content_type_flaw, headers_flaw
 from extra.protocols.commands import (
+    MAX_KEY_BYTES,
     Publish,
     Rejected,
     decode_publishes_json,
@@ -97,10 +98,17 @@ class Publisher:
         _refuse_encoding(request)
         broker = self.broker
         ttl = number_of("ttl", request.query_value("ttl") or request.header("extra-ttl"), 0.001, TTL_MOST_S)
-        key = request.query_value("key") or request.header("idempotency-key")
+        key = request.query_value("key")
+        if key is None:
+            key = request.header("idempotency-key")
+        if key is not None and not 0 < len(key.encode()) <= MAX_KEY_BYTES:
+            raise InvalidCommand(f"an idempotency key has 1 to {MAX_KEY_BYTES} bytes")
         headers = _headers_of(request)
+        given_type = request.header("content-type") or None
+        if given_type is not None and (flaw := content_type_flaw(given_type)):
+            raise InvalidCommand(flaw)
         payload = await request.body(broker.limits.max_payload_bytes, "broker.max_payload_bytes")
-        kind, content_type = admit_payload(payload, request.header("content-type"))
+        kind, content_type = admit_payload(payload, given_type)
         message = Message(
             topic_of(request),
             payload,
@@ -148,13 +156,16 @@ def _told(receipt: Receipt) -> dict[str, JSONValue]:
 def _headers_of(request: Request) -> dict[str, str] | None:
     """Return the message's headers: the request's that begin with `Extra-Header-`, without that.
 
-    How many and how large they may be, `server.headers_limit` and `server.head_limit_bytes` say.
+    Raises:
+        LimitExceeded: they are too many or too long.
     """
     headers = {
         name[len(HEADER_PREFIX) :].decode("ascii"): value.decode("latin-1")
         for name, value in request.headers
         if name.startswith(HEADER_PREFIX) and len(name) > len(HEADER_PREFIX)
     }
+    if flaw := headers_flaw(headers):
+        raise LimitExceeded(flaw)
     return headers or None
 
 

@@ -5,14 +5,12 @@ from pathlib import Path
 from broker.endpoints.forms import FRAME_CACHE_LIMIT_BYTES
 from broker.endpoints.publishing import BATCH_FACTOR, TTL_MOST_S
 from broker.endpoints.read import LIMIT_MOST, PAGE_LIMIT_BYTES
+from extra.payloads import MAX_CONTENT_TYPE_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES
 from extra.protocols.commands import (
-    MAX_CONTENT_TYPE_BYTES,
-    MAX_HEADERS,
-    MAX_HEADERS_BYTES,
     MAX_ID_BYTES,
     MAX_KEY_BYTES,
 )
-from extra.protocols.payloads import JSON_DEPTH_LIMIT
+from extra.protocols.payloads import JSON_DEPTH_LIMIT, JSON_DIGITS_LIMIT
 from extra.pubsub.broker import RETAINED_LIMIT
 from extra.pubsub.idempotency import KEY_LIMIT_BYTES
 from extra.servers.connection import BODY_RATE_BYTES_PER_S, LINGER_TIMEOUT_S, RECEIVED_HIGH_WATER_BYTES
@@ -27,6 +25,7 @@ BOUNDS = {
     "`headers` of a message": f"{MAX_HEADERS}",
     "`headers` of a message, names and values together": f"{MAX_HEADERS_BYTES:,} bytes",
     "levels of a JSON payload": f"{JSON_DEPTH_LIMIT}",
+    "digits of a number in a JSON payload": f"{JSON_DIGITS_LIMIT:,}",
     "`ttl`": f"{TTL_MOST_S:,.0f} s",
     "body of `POST /publish`, in `broker.max_payload_bytes`": f"{BATCH_FACTOR}",
     "`data` in msgpack, in `broker.max_payload_bytes`": f"{9 / 4}",

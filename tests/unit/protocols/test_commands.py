@@ -7,9 +7,8 @@ import msgpack
 import pytest
 
 from extra.errors import InvalidCommand, LimitExceeded
+from extra.payloads import MAX_HEADERS, MAX_HEADERS_BYTES
 from extra.protocols.commands import (
-    MAX_HEADERS,
-    MAX_HEADERS_BYTES,
     Ack,
     Command,
     Ping,

@@ -12,6 +12,7 @@ from broker.endpoints.publishing import Publisher
 from broker.endpoints.reasons import Unsupported
 from broker.settings import BrokerSettings, Settings
 from extra.errors import ExtraError, InvalidCommand, InvalidPayload, InvalidTopic, LimitExceeded
+from extra.http import Request
 from extra.pubsub import BrokerLimits, Message
 from tests.unit.broker.endpoints.driving import body_of, fields_of, headers_of, make_request, running_hub
 
@@ -116,6 +117,34 @@ async def test_a_key_publishes_once(hub: Hub, query: str, headers: dict[str, str
     assert [message.payload for message in await logged(hub)] == [b"0"]
     await publisher.publish(make_request("POST", f"/t/b{query}", headers, b"x"))
     assert len(await logged(hub)) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"), [("?key=", {}), ("", {"Idempotency-Key": ""}), (f"?key={'k' * 256}", {})]
+)
+async def test_a_key_is_neither_empty_nor_too_long(hub: Hub, query: str, headers: dict[str, str]) -> None:
+    """As on a WebSocket."""
+    with pytest.raises(InvalidCommand, match="an idempotency key has 1 to 255 bytes"):
+        await Publisher(hub).publish(make_request("POST", f"/t/a{query}", headers, b"x"))
+
+
+@pytest.mark.parametrize("content_type", [b"\xff\xfe", b"text/plain; x=" + b"x" * 255, b"a/\tb"])
+async def test_a_content_type_is_printable_and_not_long(hub: Hub, content_type: bytes) -> None:
+    request = Request("POST", b"/t/a", [(b"content-type", content_type)], body=b"x")
+    request.params = {"topic": "a"}
+    with pytest.raises(InvalidCommand, match="content_type: "):
+        await Publisher(hub).publish(request)
+    assert await logged(hub) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Extra-Header-A": "x" * 8192}, {f"Extra-Header-{number}": "x" for number in range(65)}],
+    ids=["long", "many"],
+)
+async def test_headers_of_the_message_are_bounded(hub: Hub, headers: dict[str, str]) -> None:
+    with pytest.raises(LimitExceeded, match="headers: "):
+        await Publisher(hub).publish(make_request("POST", "/t/a", headers, b"x"))
 
 
 async def test_headers_of_the_message_are_those_with_the_prefix(hub: Hub) -> None:
