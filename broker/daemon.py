@@ -40,6 +40,9 @@ LIMIT_NAMES: Final = {
 }
 """What the limits of a server are called as settings."""
 
+HEADERS: Final = (("X-Content-Type-Options", "nosniff"),)
+"""What is in every response: payloads are of the type that their publisher says, and no page of ours."""
+
 OTHER_FILES: Final = 20
 """Open files that are no connections: sockets that listen, the event loop's own, standard streams, /proc."""
 
@@ -74,6 +77,7 @@ async def run(settings: Settings) -> int:
             counters=counters,
             server_name=f"extra-broker/{__version__}",
             access_log=_log_access if settings.log.access else None,
+            headers=HEADERS,
         ) as server:
             try:
                 address = await _listen(server, settings)

@@ -284,7 +284,7 @@ class HTTPConnection(Flow):
         self._head = head
         self._answered = False
         if context.access_log is not None:
-            self._started = context.clock()
+            self._started = context.stopwatch()
         body: Body | bytes = b""
         if head.has_body:
             limit = context.limits.body_limit_bytes
@@ -528,7 +528,7 @@ class HTTPConnection(Flow):
         context = self._context
         context.counters.requests[request.method, status] += 1
         if context.access_log is not None:
-            context.access_log(request, status, size, context.clock() - self._started)
+            context.access_log(request, status, size, context.stopwatch() - self._started)
 
     def _finish(self, request: Request, status: int, size: int, keep_alive: bool) -> None:
         """The answer is complete: go on with the next request, or end."""

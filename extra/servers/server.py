@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias, cast
 
-from extra.http import ErrorResponse, Handler, problem_response
+from extra.http import ErrorResponse, Handler, Headers, problem_response
 from extra.servers.connection import HTTPConnection
 from extra.servers.context import AccessLog, Connection, ServerContext
 from extra.servers.counters import Counters
@@ -53,11 +53,12 @@ class Server:
         counters: Counters | None = None,
         server_name: str = "extra",
         access_log: AccessLog | None = None,
+        headers: Headers = (),
     ) -> None:
         """Prepare to serve `application`.
 
         `error_response` answers what is no request, and what the application lets through. `server_name` is
-        the `Server` of responses.
+        the `Server` of responses, and `headers` are in all of them.
         """
         self.counters = counters if counters is not None else Counters()
         self._application = application
@@ -65,6 +66,7 @@ class Server:
         self._limits = limits if limits is not None else ServerLimits()
         self._server_name = server_name
         self._access_log = access_log
+        self._headers = headers
         self._tasks = TaskGroup()
         self._listeners: list[asyncio.Server] = []
         self._paths: list[
@@ -83,6 +85,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             server_name=self._server_name,
             access_log=self._access_log,
+            headers=self._headers,
         )
         self._sweeper = self._tasks.create_task(self._sweep(self._context))
         return self
