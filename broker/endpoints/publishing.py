@@ -31,6 +31,7 @@ BATCH_FACTOR: Final = 8
 
 DECODERS: Final[Mapping[str, Callable[[bytes, int], list[Publish | Rejected]]]] = {
     "application/json": decode_publishes_json,
+    "application/x-www-form-urlencoded": decode_publishes_json,  # what `curl -d` says unasked
     "application/x-ndjson": decode_publishes_lines,
     "application/jsonl": decode_publishes_lines,
 }
@@ -51,6 +52,8 @@ class Publisher:
 
     def retain(self, request: Request) -> Awaitable[Response]:
         """Publish the body and retain it."""
+        if flag_of(request, "retain") is False:
+            raise InvalidCommand("parameter 'retain' is 0, and PUT retains: POST does not")
         return self._publish(request, retain=True)
 
     async def clear(self, request: Request) -> Response:

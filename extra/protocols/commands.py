@@ -160,10 +160,10 @@ def decode_commands_msgpack(
 
 
 def decode_publishes_json(body: bytes, limit: int) -> list[Publish | Rejected]:
-    """Return the messages of a JSON array: the fields of `publish`, without need for an `op`.
+    """Return the messages of a JSON array, or the one of an object: the fields of `publish`, `op` left out.
 
     Raises:
-        InvalidCommand: the body is not an array that can be parsed.
+        InvalidCommand: the body is neither, or cannot be parsed.
         LimitExceeded: there are more than `limit`.
     """
     _check_utf8(body)
@@ -173,7 +173,7 @@ def decode_publishes_json(body: bytes, limit: int) -> list[Publish | Rejected]:
 def decode_publishes_msgpack(
     body: bytes, limit: int, payload_limit_bytes: int = _NO_LIMIT
 ) -> list[Publish | Rejected]:
-    """Return the messages of a msgpack array, as `decode_publishes_json` does.
+    """Return the messages of a msgpack array, or the one of a map, as `decode_publishes_json` does.
 
     `payload_limit_bytes` is for `data`, as in `decode_commands_msgpack`.
     """
@@ -344,10 +344,15 @@ def _command_or_rejected(form: _Format, element: Raw | bytes) -> Command | Rejec
 
 
 def _publishes(form: _Format, body: bytes, limit: int) -> list[Publish | Rejected]:
+    elements: list[Raw] | list[bytes]
     try:
         elements = form.elements(body, limit)
     except (ValueError, RecursionError) as error:
-        raise InvalidCommand(_explain(error)) from None
+        try:
+            form.head(body)
+        except (ValueError, RecursionError):
+            raise InvalidCommand(_explain(error)) from None
+        elements = [body]
     if len(elements) > limit:
         raise LimitExceeded(_too_many_messages(limit))
     return [_publish_or_rejected(form, element) for element in elements]
