@@ -8,7 +8,6 @@ from broker.endpoints.hub import Hub
 from broker.endpoints.operations import Operations
 from broker.endpoints.publishing import Publisher
 from broker.endpoints.read import Reader
-from broker.endpoints.reasons import error_response
 from broker.endpoints.sessions import WebSockets
 from broker.endpoints.sse import EventStreams
 from extra.http import Application, Handler, NotFound, Request, Response, Router
@@ -61,7 +60,7 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
     if others is not None:
         router.add(OTHER_METHODS, "/{any}", others, priority=-1)
         router.add("GET", "/", _either(others, console.page), priority=1)
-    return Application(router, middleware=[Guard(hub.settings)], error_response=error_response)
+    return Application(router, middleware=[Guard(hub.settings)], error_response=hub.tally.answer)
 
 
 def _either(first: Handler, second: Handler) -> Handler:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from broker.endpoints.feed import Flusher
 from broker.endpoints.forms import Forms
+from broker.endpoints.tally import Tally
 from broker.settings import Settings
 from extra.pubsub import Broker
 from extra.servers.eager import run_eagerly
@@ -44,6 +45,8 @@ class Hub:
         self.forms = Forms()
         self.flusher = Flusher(asyncio.get_running_loop())
         self.open: set[Closing] = set()
+        self.tally = Tally()
+        self.polls = 0  # that wait
         self.is_draining = False
         self.goodbyes_total: dict[str, int] = {"slow": 0, "shutdown": 0}
 

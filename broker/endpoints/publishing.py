@@ -8,10 +8,11 @@ import msgspec
 from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import flag_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
-from extra.errors import ExtraError
+from extra.errors import ExtraError, InvalidCommand, LimitExceeded
 from extra.http import Request, Response, json_response
-from extra.payloads import JSONValue
+from extra.payloads import JSONValue, content_type_flaw, headers_flaw
 from extra.protocols.commands import (
+    MAX_KEY_BYTES,
     Publish,
     Rejected,
     decode_publishes_json,
@@ -30,6 +31,7 @@ BATCH_FACTOR: Final = 8
 
 DECODERS: Final[Mapping[str, Callable[[bytes, int], list[Publish | Rejected]]]] = {
     "application/json": decode_publishes_json,
+    "application/x-www-form-urlencoded": decode_publishes_json,  # what `curl -d` says unasked
     "application/x-ndjson": decode_publishes_lines,
     "application/jsonl": decode_publishes_lines,
 }
@@ -50,6 +52,8 @@ class Publisher:
 
     def retain(self, request: Request) -> Awaitable[Response]:
         """Publish the body and retain it."""
+        if flag_of(request, "retain") is False:
+            raise InvalidCommand("parameter 'retain' is 0, and PUT retains: POST does not")
         return self._publish(request, retain=True)
 
     async def clear(self, request: Request) -> Response:
@@ -80,7 +84,7 @@ class Publisher:
         places: list[int] = []
         for item in items:
             if isinstance(item, Rejected):
-                answers.append(_refusal(item.code, item.message))
+                answers.append(self._refusal(item.code, item.message))
                 continue
             messages.append(message_of(item, self.broker))
             keys.append(item.key)
@@ -88,20 +92,31 @@ class Publisher:
             answers.append(None)
         for place, outcome in zip(places, await self.broker.publish_messages(messages, keys), strict=True):
             if isinstance(outcome, ExtraError):
-                answers[place] = _refusal(outcome.code, str(outcome))
+                answers[place] = self._refusal(outcome.code, str(outcome))
             else:
                 answers[place] = _told(outcome)
         failed = [each for each in answers if isinstance(each, dict) and "error" in each]
         return json_response(answers, 207 if failed else 201)
 
+    def _refusal(self, code: str, message: str) -> JSONValue:
+        self.hub.tally.count("http", code, message)
+        return {"error": {"code": code, "message": message}}
+
     async def _publish(self, request: Request, retain: bool) -> Response:
         _refuse_encoding(request)
         broker = self.broker
         ttl = number_of("ttl", request.query_value("ttl") or request.header("extra-ttl"), 0.001, TTL_MOST_S)
-        key = request.query_value("key") or request.header("idempotency-key")
+        key = request.query_value("key")
+        if key is None:
+            key = request.header("idempotency-key")
+        if key is not None and not 0 < len(key.encode()) <= MAX_KEY_BYTES:
+            raise InvalidCommand(f"an idempotency key has 1 to {MAX_KEY_BYTES} bytes")
         headers = _headers_of(request)
+        given_type = request.header("content-type") or None
+        if given_type is not None and (flaw := content_type_flaw(given_type)):
+            raise InvalidCommand(flaw)
         payload = await request.body(broker.limits.max_payload_bytes, "broker.max_payload_bytes")
-        kind, content_type = admit_payload(payload, request.header("content-type"))
+        kind, content_type = admit_payload(payload, given_type)
         message = Message(
             topic_of(request),
             payload,
@@ -146,20 +161,19 @@ def _told(receipt: Receipt) -> dict[str, JSONValue]:
     }
 
 
-def _refusal(code: str, message: str) -> JSONValue:
-    return {"error": {"code": code, "message": message}}
-
-
 def _headers_of(request: Request) -> dict[str, str] | None:
     """Return the message's headers: the request's that begin with `Extra-Header-`, without that.
 
-    How many and how large they may be, `server.headers_limit` and `server.head_limit_bytes` say.
+    Raises:
+        LimitExceeded: they are too many or too long.
     """
     headers = {
         name[len(HEADER_PREFIX) :].decode("ascii"): value.decode("latin-1")
         for name, value in request.headers
         if name.startswith(HEADER_PREFIX) and len(name) > len(HEADER_PREFIX)
     }
+    if flaw := headers_flaw(headers):
+        raise LimitExceeded(flaw)
     return headers or None
 
 

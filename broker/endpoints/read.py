@@ -81,7 +81,6 @@ class Reader:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.polls = 0
 
     async def read(self, request: Request) -> Response:
         """Answer with a page, 204 when a long-poll ended with nothing, or 410 when something is missing."""
@@ -109,6 +108,7 @@ class Reader:
         if self.hub.is_draining:
             headers.append(("Retry-After", str(1 + int(self.hub.reconnect_after()))))
         if page.resume:
+            broker.gaps_total += 1
             return _gone(page, since, broker.epoch(), headers)
         if wait_s is not None and not page.messages:
             return Response(204, headers=headers)
@@ -117,11 +117,11 @@ class Reader:
     async def _poll(self, filters: list[str], cursor: str, wait_s: float) -> None:
         if self.hub.is_draining:
             return
-        self.polls += 1
+        self.hub.polls += 1
         try:
             await Bell(self.hub).wait(filters, cursor, wait_s)
         finally:
-            self.polls -= 1
+            self.hub.polls -= 1
 
     def _wait(self, request: Request) -> tuple[float | None, list[tuple[str, str]]]:
         """Return how long to wait, and what to say of a preference (RFC 7240) that was followed."""

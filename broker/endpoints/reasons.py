@@ -1,12 +1,22 @@
 """What each protocol says to the stable error codes. The table for HTTP is that of `extra.http`."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
-from extra.errors import ExtraError
+from broker.settings import SETTINGS
+from extra.errors import ExtraError, LimitExceeded
 from extra.http import STATUSES, Response, problem
 
-__all__ = ["CLOSE_CODES", "STATUSES", "NotAcceptable", "NotSubscribed", "Unsupported", "error_response"]
+__all__ = [
+    "CLOSE_CODES",
+    "STATUSES",
+    "NotAcceptable",
+    "NotSubscribed",
+    "Unsupported",
+    "error_response",
+    "limit_in",
+]
 
 CLOSE_CODES: Final[Mapping[str, int]] = {
     "shutdown": 1001,
@@ -17,6 +27,10 @@ CLOSE_CODES: Final[Mapping[str, int]] = {
     "request_timeout": 4408,
 }
 """The WebSocket close code of each reason for which the broker ends a connection."""
+
+
+KEYS: Final = frozenset([setting.key for setting in SETTINGS])
+DOTTED: Final = re.compile(r"[a-z]+\.[a-z_]+")
 
 
 class Unsupported(ExtraError):
@@ -44,4 +58,15 @@ def error_response(error: Exception) -> Response:
         return problem(500, ExtraError.code, "internal error, see the broker's log")
     status = getattr(error, "status", STATUSES.get(error.code, 500))
     headers = getattr(error, "response_headers", (("Retry-After", "1"),) if error.temporary else ())
-    return problem(status, error.code, str(error), headers=headers)
+    message = str(error)
+    if error.code == LimitExceeded.code and (limit := limit_in(message)):
+        return problem(status, error.code, message, headers=headers, limit=limit)
+    return problem(status, error.code, message, headers=headers)
+
+
+def limit_in(message: str) -> str:
+    """Return the setting that a message names, the last one: what a client has sent stands before it.
+
+    Empty when it names none.
+    """
+    return next((name for name in reversed(DOTTED.findall(message)) if name in KEYS), "")

@@ -284,7 +284,9 @@ class WebSocketFeed(Feed):
         self._push_error(command, error)
 
     def _push_error(self, command: Command, error: ExtraError) -> None:
-        self.push(ErrorPush(id=command.id, code=error.code, message=str(error), temporary=error.temporary))
+        message = str(error)
+        self.hub.tally.count("websocket", error.code, message)
+        self.push(ErrorPush(id=command.id, code=error.code, message=message, temporary=error.temporary))
 
     async def _subscribe(self, command: Subscribe) -> None:
         filters = list(dict.fromkeys(command.filters))
@@ -320,6 +322,7 @@ class WebSocketFeed(Feed):
             self.push(Acknowledged(id=command.id, cursor=cursor))
 
     def _reject(self, rejected: Rejected) -> None:
+        self.hub.tally.count("websocket", rejected.code, rejected.message)
         self.push(ErrorPush(id=rejected.id, code=rejected.code, message=rejected.message, temporary=False))
 
     def _refuse(self, reason: str) -> None:

@@ -46,7 +46,7 @@ class EventStreams:
         retained = flag_of(request, "retained")
         if request.method == "HEAD":
             self.hub.broker.check_filters(filters)
-            return Response(200, content_type=CONTENT_TYPE, headers=HEADERS)
+            return StreamingResponse(Unopened(), content_type=CONTENT_TYPE, headers=HEADERS)
         feed = EventFeed(self.hub, form, overflow_of(request))
         feed.session.retained_form = retained_form
         try:
@@ -55,6 +55,21 @@ class EventStreams:
             feed.detach()
             raise
         return StreamingResponse(feed, content_type=CONTENT_TYPE, headers=HEADERS)
+
+
+@final
+@mypyc_attr(native_class=True)
+class Unopened:
+    """Of a `HEAD`, whose answer says as little of a length as that of a `GET` does."""
+
+    def opened(self, stream: Stream) -> None:
+        """Not called: there is a head alone."""
+
+    def writable(self) -> None:
+        """Not called."""
+
+    def closed(self) -> None:
+        """Nothing was opened."""
 
 
 @final

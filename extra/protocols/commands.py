@@ -26,13 +26,10 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from extra.errors import ExtraError, InvalidCommand, InvalidPayload, LimitExceeded
-from extra.payloads import PayloadKind, classify
-from extra.protocols.payloads import check_json_depth, check_payload
+from extra.payloads import PayloadKind, classify, content_type_flaw, headers_flaw
+from extra.protocols.payloads import check_json, check_payload
 
 __all__ = [
-    "MAX_CONTENT_TYPE_BYTES",
-    "MAX_HEADERS",
-    "MAX_HEADERS_BYTES",
     "MAX_ID_BYTES",
     "MAX_KEY_BYTES",
     "Ack",
@@ -52,10 +49,6 @@ __all__ = [
 
 MAX_ID_BYTES: Final = 64
 MAX_KEY_BYTES: Final = 255
-MAX_CONTENT_TYPE_BYTES: Final = 255
-MAX_HEADERS: Final = 64
-MAX_HEADERS_BYTES: Final = 8192
-"""The names and values of a message's headers together, in UTF-8."""
 
 _EMPTY_LINES: Final = 1000
 """NDJSON may have so many empty lines, and one more for each message that it may have."""
@@ -167,10 +160,10 @@ def decode_commands_msgpack(
 
 
 def decode_publishes_json(body: bytes, limit: int) -> list[Publish | Rejected]:
-    """Return the messages of a JSON array: the fields of `publish`, without need for an `op`.
+    """Return the messages of a JSON array, or the one of an object: the fields of `publish`, `op` left out.
 
     Raises:
-        InvalidCommand: the body is not an array that can be parsed.
+        InvalidCommand: the body is neither, or cannot be parsed.
         LimitExceeded: there are more than `limit`.
     """
     _check_utf8(body)
@@ -180,7 +173,7 @@ def decode_publishes_json(body: bytes, limit: int) -> list[Publish | Rejected]:
 def decode_publishes_msgpack(
     body: bytes, limit: int, payload_limit_bytes: int = _NO_LIMIT
 ) -> list[Publish | Rejected]:
-    """Return the messages of a msgpack array, as `decode_publishes_json` does.
+    """Return the messages of a msgpack array, or the one of a map, as `decode_publishes_json` does.
 
     `payload_limit_bytes` is for `data`, as in `decode_commands_msgpack`.
     """
@@ -282,7 +275,7 @@ class _JSONFormat(_Format):
 
     def as_json(self, data: Raw) -> bytes:
         payload = bytes(data)  # a copy, so that the message does not keep the whole frame
-        check_json_depth(payload)
+        check_json(payload)
         return payload
 
 
@@ -308,7 +301,7 @@ class _MsgpackFormat(_Format):
         except (TypeError, ValueError, RecursionError) as error:
             flaw = _explain(error) or "nested too deeply"  # msgpack.StackError comes without a text
             raise InvalidPayload(f"data is not what JSON can hold: {flaw}") from None
-        check_json_depth(payload)
+        check_json(payload)
         return payload
 
 
@@ -351,10 +344,15 @@ def _command_or_rejected(form: _Format, element: Raw | bytes) -> Command | Rejec
 
 
 def _publishes(form: _Format, body: bytes, limit: int) -> list[Publish | Rejected]:
+    elements: list[Raw] | list[bytes]
     try:
         elements = form.elements(body, limit)
     except (ValueError, RecursionError) as error:
-        raise InvalidCommand(_explain(error)) from None
+        try:
+            form.head(body)
+        except (ValueError, RecursionError):
+            raise InvalidCommand(_explain(error)) from None
+        elements = [body]
     if len(elements) > limit:
         raise LimitExceeded(_too_many_messages(limit))
     return [_publish_or_rejected(form, element) for element in elements]
@@ -388,10 +386,11 @@ def _publish(form: _Format, publish: _Publish) -> Publish:
         if payload is None:
             payload, kind = form.as_json(publish.data), "json"
     else:
-        _check_content_type(publish.content_type)
+        if publish.content_type is not None and (flaw := content_type_flaw(publish.content_type)):
+            raise InvalidCommand(flaw)
         payload, kind = _payload(form, publish)
-    if publish.headers is not None:
-        _check_headers(publish.headers)
+    if publish.headers is not None and (flaw := headers_flaw(publish.headers)):
+        raise LimitExceeded(flaw)
     if publish.key is not None and len(publish.key.encode()) > MAX_KEY_BYTES:
         raise InvalidCommand(f"key: longer than {MAX_KEY_BYTES} bytes")
     return Publish(
@@ -441,24 +440,6 @@ def _from_base64(text: str) -> bytes:
         return a2b_base64(text, strict_mode=True)
     except ValueError:
         raise InvalidPayload("data_base64 is not base64 (RFC 4648 section 4, with padding)") from None
-
-
-def _check_content_type(content_type: str | None) -> None:
-    if content_type is None:
-        return
-    # It becomes a field of HTTP: what is not fit for that is refused here.
-    if not (content_type.isascii() and content_type.isprintable() and content_type.strip()):
-        raise InvalidCommand("content_type: not printable ASCII")
-    if len(content_type) > MAX_CONTENT_TYPE_BYTES:
-        raise InvalidCommand(f"content_type: longer than {MAX_CONTENT_TYPE_BYTES} bytes")
-
-
-def _check_headers(headers: dict[str, str]) -> None:
-    if len(headers) > MAX_HEADERS:
-        raise LimitExceeded(f"headers: {len(headers)} of them, at most {MAX_HEADERS}")
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
-    if size > MAX_HEADERS_BYTES:
-        raise LimitExceeded(f"headers: {size:,} bytes, at most {MAX_HEADERS_BYTES:,}")
 
 
 def _check_utf8(body: bytes) -> None:

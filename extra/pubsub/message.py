@@ -15,8 +15,8 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import InvalidPayload
-from extra.payloads import JSONValue, PayloadKind, classify
+from extra.errors import InvalidCommand, InvalidPayload, LimitExceeded
+from extra.payloads import JSONValue, PayloadKind, classify, content_type_flaw, headers_flaw
 from extra.pubsub.position import format_cursor
 
 __all__ = ["FORMS_LIMIT", "FrameCache", "Gap", "Message", "Receipt", "WireForm", "compose"]
@@ -238,7 +238,12 @@ def compose(
 
     Raises:
         InvalidPayload: the value cannot be written as JSON, or is not what the content type says.
+        InvalidCommand: the content type is none. LimitExceeded: the headers are too many or too long.
     """
+    if content_type is not None and (flaw := content_type_flaw(content_type)):
+        raise InvalidCommand(flaw)
+    if headers is not None and (flaw := headers_flaw(headers)):
+        raise LimitExceeded(flaw)
     kind: PayloadKind
     if isinstance(data, bytes):
         payload: bytes = data

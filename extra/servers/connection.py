@@ -154,10 +154,11 @@ class HTTPConnection(Flow):
         excess = len(context.connections) - context.limits.connections_limit
         if excess > 0:
             context.counters.refused += 1
+            name = context.limits.named("connections_limit")
             if excess > REFUSING_LIMIT:
+                context.counters.limits_met[name] += 1
                 self.abort()
             else:
-                name = context.limits.named("connections_limit")
                 message = f"more connections than {name}={context.limits.connections_limit}"
                 self._refuse(ServerOverloaded(message, RETRY_AFTER_S))
 
@@ -201,19 +202,21 @@ class HTTPConnection(Flow):
             return
         self._deadline = inf
         limits = self._context.limits
+        timeouts = self._context.counters.timeouts
         if self._state == IDLE:
+            timeouts[limits.named("idle_timeout_s" if self._answered else "head_timeout_s")] += 1
             self._transport.close()
         elif self._state == HEAD:
-            self._context.counters.timeouts += 1
+            timeouts[limits.named("head_timeout_s")] += 1
             limit = f"{limits.named('head_timeout_s')}={limits.head_timeout_s:g}"
             self._refuse(RequestTimeout(f"head not received within {limit}"))
         elif self._state == HANDLING:
             if self._body is not None and self._reading:
-                self._context.counters.timeouts += 1
+                timeouts[limits.named("body_timeout_s")] += 1
                 limit = f"{limits.named('body_timeout_s')}={limits.body_timeout_s:g}"
                 self._fail_body(RequestTimeout(f"body not received within {limit}"))
         elif self._state == DRAINING:
-            self._context.counters.timeouts += 1
+            timeouts[limits.named("body_timeout_s")] += 1
             self._linger()
 
     def retire(self) -> None:
@@ -243,6 +246,9 @@ class HTTPConnection(Flow):
         try:
             while self._state <= DRAINING and self.writable:
                 if not requests_left or (began and perf_counter() - began > SLICE_S):
+                    if not requests_left:
+                        context = self._context
+                        context.counters.limits_met[context.limits.named("pipeline_limit")] += 1
                     self._advance_later()
                     break
                 event = self._parser.next_event()
@@ -285,7 +291,7 @@ class HTTPConnection(Flow):
         self._head = head
         self._answered = False
         if context.access_log is not None:
-            self._started = context.clock()
+            self._started = context.stopwatch()
         body: Body | bytes = b""
         if head.has_body:
             limit = context.limits.body_limit_bytes
@@ -531,7 +537,7 @@ class HTTPConnection(Flow):
         context = self._context
         context.counters.requests[request.method, status] += 1
         if context.access_log is not None:
-            context.access_log(request, status, size, context.clock() - self._started)
+            context.access_log(request, status, size, context.stopwatch() - self._started)
 
     def _finish(self, request: Request, status: int, size: int, keep_alive: bool) -> None:
         """The answer is complete: go on with the next request, or end."""

@@ -26,6 +26,7 @@ class Counters:
         "requests",
         "streams_now",
         "timeouts",
+        "unsent_bytes_now",
         "websockets_now",
     )
 
@@ -40,8 +41,10 @@ class Counters:
         """Answers, by method and status; the method is empty for what was no request."""
         self.protocol_errors = 0  # of peers: malformed requests and frames
         self.handler_failures = 0  # exceptions that were answered with 500, or closed a WebSocket with 1011
-        self.timeouts = 0  # connections that were ended for a deadline, other than that between requests
+        self.timeouts: defaultdict[str, int] = defaultdict(int)
+        """Connections that were ended for a deadline, by what messages call it."""
         self.limits_met: defaultdict[str, int] = defaultdict(int)
-        """How often a limit ended something without an answer of HTTP, by what messages call the limit."""
+        """How often a limit ended something, or made it wait, without an answer, by what messages call it."""
         self.bytes_received = 0
+        self.unsent_bytes_now = 0  # written, and not taken by the peers; brought up to date once a second
         self.bytes_sent = 0  # or lost with their connection; brought up to date once a second

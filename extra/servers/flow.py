@@ -38,6 +38,7 @@ class Flow(Connection):
         "_sent",
         "_stall_deadline",
         "_transport",
+        "_unsent_bytes",
         "_written",
         "writable",
     )
@@ -47,6 +48,7 @@ class Flow(Connection):
         self._transport: Transport = GONE
         self._reading = True
         self._kept_bytes = 0  # received and not got rid of, as far as `_keep` has been told
+        self._unsent_bytes = 0  # as `check` last saw them
         self._written = 0  # bytes given to the transport
         self._sent = 0  # bytes that it had got rid of when `check` last looked
         self._stall_deadline = 0.0
@@ -69,6 +71,8 @@ class Flow(Connection):
 
     def pause_writing(self) -> None:
         self.writable = False
+        context = self._context
+        context.counters.limits_met[context.limits.named("write_high_water_bytes")] += 1
 
     def resume_writing(self) -> None:
         self.writable = True
@@ -79,6 +83,8 @@ class Flow(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the transport. What is written from here on leads nowhere."""
         self._context.counters.bytes_sent += self._written - self._sent
+        self._context.counters.unsent_bytes_now -= self._unsent_bytes
+        self._unsent_bytes = 0
         self._keep(0)
         self._context.connections.discard(self)
         self._context.changed.set()
@@ -129,12 +135,15 @@ class Flow(Connection):
     def check(self, now: float) -> None:
         size = self._transport.get_write_buffer_size()
         sent = self._written - size
+        if size != self._unsent_bytes:
+            self._context.counters.unsent_bytes_now += size - self._unsent_bytes
+            self._unsent_bytes = size
         if size == 0 or sent != self._sent:
             self._context.counters.bytes_sent += sent - self._sent
             self._sent = sent
             self._stall_deadline = now + self._context.limits.write_timeout_s
         elif now >= self._stall_deadline:
-            self._context.counters.timeouts += 1
+            self._context.counters.timeouts[self._context.limits.named("write_timeout_s")] += 1
             self.abort()
 
     def _keep(self, size: int) -> bool:

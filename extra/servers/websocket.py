@@ -32,6 +32,7 @@ from extra.http import WebSocketTaker
 from extra.protocols.websocket import (
     BINARY,
     TEXT,
+    TOO_BIG,
     BytesReceived,
     CloseReceived,
     TextReceived,
@@ -176,8 +177,8 @@ class WebSocketConnection(Flow):
         super().check(now)
         limits = self._context.limits
         if now >= self._message_deadline and self._reading:
-            self._context.counters.timeouts += 1
             name = limits.named("body_timeout_s")
+            self._context.counters.timeouts[name] += 1
             self._abandon(TIMEOUT, f"message not received within {name}={limits.body_timeout_s:g}")
             return
         if now < self._deadline:
@@ -188,7 +189,7 @@ class WebSocketConnection(Flow):
             self._pinged = False
             self._heard = False
         elif self._pinged:
-            self._context.counters.timeouts += 1
+            self._context.counters.timeouts[limits.named("ping_timeout_s")] += 1
             self.close(TIMEOUT, "no answer to pings")
         else:
             self._pinged = True
@@ -238,6 +239,8 @@ class WebSocketConnection(Flow):
         if codec.closed:
             if farewell is None:
                 self._context.counters.protocol_errors += 1
+            if codec.close_code == TOO_BIG and farewell is None:
+                self._context.counters.limits_met[self._context.limits.named("frame_limit_bytes")] += 1
             self._hand_over(LingeringConnection(self._context, self._context.limits.close_timeout_s))
             self._leave(codec.close_code or ABNORMAL_CLOSURE, codec.close_reason)
         elif self._resting:
@@ -333,6 +336,8 @@ class ClosingWebSocket(Flow):
     def check(self, now: float) -> None:
         super().check(now)
         if now >= self._deadline:
+            self._deadline = inf
+            self._context.counters.timeouts[self._context.limits.named("close_timeout_s")] += 1
             self.abort()
 
     def retire(self) -> None:

@@ -7,9 +7,8 @@ import msgpack
 import pytest
 
 from extra.errors import InvalidCommand, LimitExceeded
+from extra.payloads import MAX_HEADERS, MAX_HEADERS_BYTES
 from extra.protocols.commands import (
-    MAX_HEADERS,
-    MAX_HEADERS_BYTES,
     Ack,
     Command,
     Ping,
@@ -558,13 +557,22 @@ def test_batch_beyond_the_limit_is_refused(batch: Batch) -> None:
         batch(items, 2)
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[1", b"nul", b'[{"topic":"\xff","data":1}]', b"[" * 100_000])
-def test_body_that_is_no_array_is_refused(body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"", b"1", b"{", b"[1", b"nul", b'[{"topic":"\xff","data":1}]', b"[" * 100_000]
+)
+def test_body_that_is_neither_array_nor_object_is_refused(body: bytes) -> None:
     """docs/protocol.md, publish: a body that cannot be parsed publishes nothing."""
     with pytest.raises(InvalidCommand):
         decode_publishes_json(body, 10)
     with pytest.raises(InvalidCommand):
-        decode_publishes_msgpack(b"\x80" + body, 10)
+        decode_publishes_msgpack(b"\xc0" + body, 10)
+
+
+def test_object_is_a_batch_of_one() -> None:
+    expected = [Publish("a", b"1")]
+    assert decode_publishes_json(b'{"topic":"a","data":1}', 10) == expected
+    assert decode_publishes_msgpack(msgpack.packb({"topic": "a", "data": 1}), 10) == expected
+    assert isinstance(decode_publishes_json(b"{}", 10)[0], Rejected)
 
 
 def test_element_that_is_no_object_is_one_rejection() -> None:

@@ -317,6 +317,15 @@ async def test_sweeping_forgets_old_keys(house: House) -> None:
     assert house.broker.figures()["idempotency_keys"] == 1
 
 
+async def test_how_long_a_key_is_remembered_is_a_limit() -> None:
+    async with House(limits=BrokerLimits(idempotency_window_s=10.0)) as house:
+        first = await house.broker.publish("a", 1, key="k")
+        house.clock.advance(9.0)
+        assert (await house.broker.publish("a", 2, key="k")).offset == first.offset
+        house.clock.advance(2.0)
+        assert (await house.broker.publish("a", 3, key="k")).offset > first.offset
+
+
 async def test_a_key_that_was_used_again_is_as_new(house: House) -> None:
     """It neither is forgotten first nor keeps older ones from being forgotten."""
     for key in ("again", "other"):

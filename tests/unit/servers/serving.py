@@ -34,7 +34,7 @@ class Serving:
         self.context = context
         self.counters = context.counters
         self.peers: list[FakeTransport] = []
-        context.clock = lambda: self.now
+        context.clock = context.stopwatch = lambda: self.now
 
     def connect(self, data: bytes = b"", *, peername: object = ("192.0.2.1", 4000)) -> FakeTransport:
         """Return the peer of a new connection, which has sent `data`."""

@@ -384,11 +384,12 @@ async def test_reading_goes_on_only_when_both_the_taker_and_the_peer_let_it() ->
 async def test_too_large_a_frame_is_told_the_name_of_the_limit() -> None:
     taker = Taker()
     async with websocket(taker, limits=ServerLimits(names={"frame_limit_bytes": "websocket.frame"})) as (
-        _,
+        run,
         peer,
     ):
         peer.send(frame(TEXT, b"x" * 1001))
         assert taker.calls[-1] == ("closed", 1009, "frame larger than websocket.frame=1000")
+        assert run.counters.limits_met == {"websocket.frame": 1}
 
 
 # Turns.
@@ -510,7 +511,7 @@ async def test_message_has_to_arrive_in_time_though_pings_are_answered() -> None
         assert taker.calls == ["opened"]
         run.wait(1)
         assert taker.calls == ["opened", ("closed", 4408, "message not received within body_timeout_s=30")]
-        assert run.counters.timeouts == 1
+        assert sum(run.counters.timeouts.values()) == 1
 
 
 async def test_each_message_has_its_own_time() -> None:
@@ -556,7 +557,7 @@ async def test_silent_peer_is_pinged_and_closed_when_it_stays_silent() -> None:
         run.wait(2)
         await turns()
         assert peer.transport.lost
-        assert run.counters.timeouts == 1
+        assert run.counters.timeouts == {"ping_timeout_s": 1, "close_timeout_s": 1}
 
 
 async def test_peer_that_answers_is_pinged_at_every_interval() -> None:

@@ -373,6 +373,7 @@ async def test_a_bad_command_is_answered_with_an_error_and_the_session_lives(
         [error] = await client.pushes()
         assert (error["op"], error["code"], error.get("id")) == ("error", code, identifier)
         assert error["temporary"] is False
+        assert hub.tally.errors == {("websocket", code): 1}
         assert await client.ask(op="ping", id=2) == {"op": "pong", "id": 2}
         assert hub.broker.figures()["subscriptions"] == 0
         assert hub.broker.figures()["published"] == 0

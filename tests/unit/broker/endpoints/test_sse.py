@@ -144,7 +144,9 @@ async def test_head_opens_nothing() -> None:
     async with running_hub() as hub:
         response = await ask(hub, "/sse?topic=a", method="HEAD")
         assert (response.status, response.content_type) == (200, "text/event-stream")
-        assert not isinstance(response, StreamingResponse)
+        assert isinstance(response, StreamingResponse)  # whose head says no length
+        response.taker.closed()
+        assert not hub.open
         assert not hub.broker.sessions
         with pytest.raises(InvalidFilter):
             await ask(hub, "/sse?topic=a%23", method="HEAD")
