@@ -297,7 +297,7 @@ async def _drained(server: Server, cutting: asyncio.Event, window_s: float) -> N
     cut = asyncio.ensure_future(cutting.wait())
     await asyncio.wait([drained, cut], timeout=window_s, return_when=asyncio.FIRST_COMPLETED)
     if left := len(server.context.connections):
-        logger.warning("%d connections that have not ended are cut (server.drain_window_s)", left)
+        logger.info("%d connections that have not ended are cut (server.drain_window_s)", left)
     for each in (drained, cut):
         each.cancel()
     await asyncio.wait([drained, cut])

@@ -215,11 +215,6 @@ class HTTP1Parser:
         return size
 
     @property
-    def ended(self) -> bool:
-        """Whether everything else that is received is dropped."""
-        return self._ended
-
-    @property
     def in_message(self) -> bool:
         """Whether a request has begun that has not ended, as far as it has been parsed."""
         return self._in_message

@@ -114,6 +114,7 @@ class HTTPConnection(Flow):
         "_head",
         "_parser",
         "_scheduled",
+        "_shedding",
         "_started",
         "_state",
         "_task",
@@ -134,6 +135,7 @@ class HTTPConnection(Flow):
         self._eof = False  # the peer has ended its side
         self._advancing = False  # `_advance` is at work
         self._scheduled = False  # it will be in the next turn
+        self._shedding = False  # requests behind the one at work have been dropped
         # The request at work.
         self._head: RequestHead | None = None
         self._body: Body | None = None  # None also when it has none
@@ -365,6 +367,7 @@ class HTTPConnection(Flow):
             self._fail_body(error)
         else:  # requests behind the one at work: RFC 9112 9.3.2 has the peer send them again elsewhere
             self._context.counters.limits_met[name] += 1
+            self._shedding = True
             self._parser.close()
             self._keep(0 if self._body is None else self._body.held_bytes)
 
@@ -524,7 +527,7 @@ class HTTPConnection(Flow):
     def _may_go_on(self) -> bool:
         """Say whether another request may follow on this connection."""
         head = self._head
-        if head is None or not head.keep_alive or self._parser.ended or self._context.draining:
+        if head is None or not head.keep_alive or self._shedding or self._context.draining:
             return False
         body = self._body
         if body is None or body.ended:

@@ -1122,6 +1122,13 @@ async def test_heads_count() -> None:
         assert run.counters.buffered_bytes_now == 0
 
 
+async def test_last_request_of_a_packet_ends_the_connection_and_no_other() -> None:
+    async with serving() as run:
+        peer = run.connect(GET * 3 + GET_LAST)
+        found = [reply.fields.get("connection") for reply in replies(peer.received)]
+        assert found == [None, None, None, "close"]
+
+
 async def test_requests_behind_one_at_work_are_dropped_and_its_answer_is_the_last() -> None:
     """RFC 9112 9.3.2: a client sends those again that have had no answer when the connection closes."""
     gate = Gate()
