@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=250)
     parser.add_argument("--keep", type=int, default=1_000_000, help="messages that a topic keeps")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--subscribers", type=int, default=200)
+    parser.add_argument("--subscribers", type=int, default=500)
     parser.add_argument("--deliveries", type=int, default=400_000)
     arguments = parser.parse_args()
     mode = "compiled" if extra.COMPILED else "interpreted"

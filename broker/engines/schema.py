@@ -22,6 +22,7 @@ __all__ = [
     "DELETE_MESSAGES",
     "DELETE_RANGE",
     "DELETE_RETAINED",
+    "DELETE_RETAINED_OF",
     "DELETE_TOPICS",
     "PUT_KEYS",
     "PUT_MESSAGES",
@@ -68,6 +69,7 @@ TABLES: Final = (
     )""",
     f"CREATE TABLE messages (offset INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, {_MESSAGE})",
     f"CREATE TABLE retained (offset INTEGER PRIMARY KEY, topic TEXT NOT NULL, {_MESSAGE})",
+    "CREATE INDEX retained_topics ON retained (topic)",
     "CREATE TABLE keys (offset INTEGER PRIMARY KEY, digest BLOB NOT NULL, time REAL NOT NULL)",
     "CREATE TABLE scratch (id INTEGER PRIMARY KEY, filler BLOB NOT NULL)",
 )
@@ -114,4 +116,5 @@ DELETE_TOPICS: Final = ManyRows("DELETE FROM topics WHERE id IN (", 1, ")", row=
 DELETE_MESSAGES: Final = ManyRows("DELETE FROM messages WHERE offset IN (", 1, ")", row="?")
 DELETE_RETAINED: Final = ManyRows("DELETE FROM retained WHERE offset IN (", 1, ")", row="?")
 
+DELETE_RETAINED_OF: Final = "DELETE FROM retained WHERE topic = ? AND offset <= ?"
 DELETE_RANGE: Final = "DELETE FROM messages WHERE offset BETWEEN ? AND ?"

@@ -63,6 +63,9 @@ BATCH_LIMIT_MESSAGES: Final = 4096
 BATCH_LIMIT_BYTES: Final = 8 * 1024 * 1024
 """A transaction holds so much at most, so that the first of a long queue does not wait for the last."""
 
+GONE_LIMIT_MESSAGES: Final = 1000
+"""When so many messages have gone from memory, they go from the file without waiting for the second."""
+
 STRIDE_BYTES: Final = 64 * 1024
 """So much is delivered in one stretch, before outboxes are written: a fraction of an outbox."""
 
@@ -117,6 +120,7 @@ class SQLiteEngine(Engine):
         self.is_closing = False
         self.is_closed = False
         self.is_scheduled = False
+        self.is_clearing_due = False
         self.is_writing = False
         self.is_applying = False
         self.is_recovering = False
@@ -258,6 +262,7 @@ class SQLiteEngine(Engine):
                 self.is_recovering = True
                 self.worker.submit(self.store.recover, self._recovered)
         elif not self.journal.is_empty() or self.keys.has_old(time):
+            self.is_clearing_due = True
             self._schedule()
 
     def figures(self) -> dict[str, int]:
@@ -387,7 +392,11 @@ class SQLiteEngine(Engine):
             asyncio.get_running_loop().call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
-        """Give the worker a batch of what is queued, and of what has gone since the last one."""
+        """Give the worker a batch of what is queued, and now and then of what has gone from memory.
+
+        That is deleted once a second, or when it is much: each time costs pages of its own, and what a file
+        still has too much after a crash goes again as it is read back.
+        """
         self.is_scheduled = False
         if self.is_writing or self.failure or self.is_closed or self.worker is None:
             return
@@ -396,11 +405,13 @@ class SQLiteEngine(Engine):
         batch = Batch(
             placed[-1].offset if placed else self.store.head,
             placed,
-            self._take_journal(entries),
-            [entry.offset for entry in entries if isinstance(entry, Clearing)],
-            self.log.forgotten_until,
-            self.keys.drop_old(self.clock.time()),
+            cleared=[(entry.topic, entry.offset) for entry in entries if isinstance(entry, Clearing)],
+            forgotten_until=self.log.forgotten_until,
         )
+        if self.is_clearing_due or self.is_closing or len(self.journal.evicted) >= GONE_LIMIT_MESSAGES:
+            self.is_clearing_due = False
+            batch.gone = self._take_journal(entries)
+            batch.keys_until = self.keys.drop_old(self.clock.time())
         self.is_writing = True
         self.worker.submit(partial(self.store.write, batch), partial(self._written, batch, entries))
 
@@ -415,9 +426,7 @@ class SQLiteEngine(Engine):
         return entries
 
     def _take_journal(self, entries: list[Queued | Clearing]) -> Journal:
-        """Return what has gone since the last batch, but for topics that are known again or are about to
-        be.
-        """
+        """Return what has gone since the last time, but for topics that are known again or about to be."""
         gone = self.journal
         self.journal = self.log.journal = self.kept.journal = Journal()
         if gone.forgotten:

@@ -37,6 +37,7 @@ from broker.engines.schema import (
     DELETE_MESSAGES,
     DELETE_RANGE,
     DELETE_RETAINED,
+    DELETE_RETAINED_OF,
     DELETE_TOPICS,
     PUT_KEYS,
     PUT_MESSAGES,
@@ -119,8 +120,8 @@ class Batch:
     head: int
     placed: Sequence[Placed] = field(default_factory=list)
     gone: Journal = field(default_factory=Journal)
-    cleared: list[int] = field(default_factory=list)
-    """Offsets of retained messages that somebody has asked to clear; they may be in this batch."""
+    cleared: list[tuple[str, int]] = field(default_factory=list)
+    """Topics that are to retain nothing up to an offset, which may be in this batch."""
     forgotten_until: int = 0
     keys_until: int = 0
     """Keys up to this offset no longer count."""
@@ -492,7 +493,9 @@ class Store:
             else:
                 connection.execute(DELETE_RANGE, (first, last))
         DELETE_MESSAGES.execute(connection, singles)
-        DELETE_RETAINED.execute(connection, [*batch.gone.unretained, *batch.cleared])
+        DELETE_RETAINED.execute(connection, batch.gone.unretained)
+        for cleared in batch.cleared:
+            connection.execute(DELETE_RETAINED_OF, cleared)
         if batch.keys_until:
             connection.execute("DELETE FROM keys WHERE offset <= ?", (batch.keys_until,))
         numbers = [self.numbers[name] for name in batch.gone.forgotten if name in self.numbers]

@@ -188,6 +188,7 @@ TERMS = {
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=ACTIONS)
 @example(actions=[("append", 0, 1), ("kill", 0, 1), ("append", 0, 1), ("restart", 0, 1), ("append", 0, 1)])
+@example(actions=[("retain", 0, 1), ("retain", 0, 1), ("clear", 0, 1), ("kill", 0, 1)])  # came back
 @example(actions=[("retain", 0, 1), ("many", 0, 9), ("kill", 0, 1), ("clear", 0, 1), ("kill", 0, 1)])
 @example(actions=[("expiring", 0, 1), ("wait", 0, 9), ("restart", 0, 1), ("append", 0, 1)])
 def test_any_sequence_gives_the_same_answers(name: str, actions: list[Action]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from broker.engines import SQLiteEngine, StoreRefused
-from broker.engines.sqlite import BATCH_LIMIT_MESSAGES, STRIDE_BYTES
+from broker.engines.sqlite import BATCH_LIMIT_MESSAGES, GONE_LIMIT_MESSAGES, STRIDE_BYTES
 from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded
 from extra.pubsub import Broker, Delivery, Message, Policy, PolicyTable
 from extra.pubsub.idempotency import digest
@@ -306,11 +306,13 @@ async def test_a_time_to_live_goes_on_over_a_restart(shop: Shop) -> None:
     assert (piece.messages, piece.evicted_until) == ([], 0)
 
 
-async def test_what_has_gone_goes_from_the_file_with_the_next_batch_or_second(shop: Shop) -> None:
+async def test_what_has_gone_goes_from_the_file_with_the_next_second(shop: Shop) -> None:
     engine = await shop.open(Policy(messages=2, age_s=10.0))
     for _ in range(3):
         await engine.append(a_message("a"))
     await engine.append(a_message("b", retained=True, expires_at=shop.clock.time() + 5.0))
+    assert shop.rows("SELECT offset FROM messages") == [(1,), (2,), (3,), (4,)]
+    await shop.sweep(engine)
     assert shop.rows("SELECT offset FROM messages") == [(2,), (3,), (4,)]
     shop.clock.advance(10.0)
     await shop.sweep(engine)
@@ -320,6 +322,16 @@ async def test_what_has_gone_goes_from_the_file_with_the_next_batch_or_second(sh
     batches = engine.figures()["store_batches"]
     await shop.sweep(engine)
     assert engine.figures()["store_batches"] == batches, "there is nothing to write"
+
+
+async def test_much_that_has_gone_goes_from_the_file_without_waiting(shop: Shop) -> None:
+    engine = await shop.open(Policy(messages=1))
+    for count in (GONE_LIMIT_MESSAGES + 1, 1):
+        await engine.append_many([a_message("a") for _ in range(count)], [b""] * count)
+    assert shop.rows("SELECT offset FROM messages") == [
+        (GONE_LIMIT_MESSAGES + 1,),
+        (GONE_LIMIT_MESSAGES + 2,),
+    ]
 
 
 async def test_what_has_gone_goes_from_the_file_when_it_is_closed(shop: Shop) -> None:
@@ -421,6 +433,15 @@ async def test_clearing_is_in_the_file_before_it_is_told(shop: Shop) -> None:
     assert not await engine.clear("a")
 
 
+async def test_clearing_lets_go_of_what_was_retained_before_as_well(shop: Shop) -> None:
+    """Messages that were replaced are still in the file for a while: they must not come back."""
+    engine = await shop.open()
+    for _ in range(3):
+        await engine.append(a_message("a", retained=True))
+    assert await engine.clear("a")
+    assert shop.rows("SELECT offset FROM retained") == []
+
+
 async def test_clearing_keeps_its_place_among_what_is_published(shop: Shop) -> None:
     engine = await shop.open()
     await engine.append(a_message("a", retained=True))
@@ -471,7 +492,7 @@ async def test_old_keys_go_from_the_file(shop: Shop) -> None:
     engine = await shop.open(idempotency_limit_keys=2)
     for number in range(4):
         await engine.append_keyed(a_message("a"), digest("a", str(number)))
-    assert shop.rows("SELECT offset FROM keys") == [(2,), (3,), (4,)]
+    assert shop.rows("SELECT offset FROM keys") == [(1,), (2,), (3,), (4,)]
     await shop.sweep(engine)
     assert shop.rows("SELECT offset FROM keys") == [(3,), (4,)]
     shop.clock.advance(120.0)

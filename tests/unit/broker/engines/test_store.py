@@ -280,7 +280,9 @@ def test_what_has_gone_goes_from_the_file(open_store: Open, path: Path) -> None:
     gone.losses = {"a": 7, "b": 11}
     gone.unretained = [13]
     store.write(
-        Batch(14, [placed(14, "d", retained=True)], gone, cleared=[14], forgotten_until=5, keys_until=13)
+        Batch(
+            14, [placed(14, "d", retained=True)], gone, cleared=[("d", 14)], forgotten_until=5, keys_until=13
+        )
     )
     assert rows(path, "SELECT offset FROM messages") == [(10,), (12,), (13,), (14,)]
     assert rows(path, "SELECT name, evicted_until FROM topics") == [("a", 7), ("b", 11), ("c", 0), ("d", 0)]
