@@ -291,12 +291,13 @@ class WebSocketFeed(Feed):
     async def _subscribe(self, command: Subscribe) -> None:
         filters = list(dict.fromkeys(command.filters))
         since = parse_since(command.since) if command.since is not None else Since("now")
-        if command.overflow is not None:
-            self.session.outbox.overflow = parse_overflow(command.overflow)
+        overflow = parse_overflow(command.overflow) if command.overflow is not None else None
         broker = self.broker
         replay = await broker.add_filters(
             self.session, filters, since, retained=command.retained, replay_all=command.replay == "all"
         )
+        if overflow is not None:
+            self.session.outbox.overflow = overflow
         await broker.catch_up(self.session)
         self.push(
             Subscribed(id=command.id, cursor=broker.cursor(), replayed=replay.count, complete=replay.complete)

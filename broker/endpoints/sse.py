@@ -12,7 +12,7 @@ from extra.http import Request, Response, Stream, StreamingResponse
 from extra.protocols.encoding import encode_json
 from extra.protocols.pushes import Goodbye
 from extra.protocols.sse import comment, event
-from extra.pubsub import Since, WireForm, format_cursor
+from extra.pubsub import Gap, Since, WireForm, format_cursor
 
 __all__ = ["EventFeed", "EventStreams"]
 
@@ -82,6 +82,7 @@ class EventFeed(Feed):
         self.hub = hub
         self.stream: Stream | None = None
         self.begins_at: str | None = None
+        self.late_start: Gap | None = None  # an EventSource cannot see what `complete` tells others
 
     async def subscribe(self, filters: list[str], since: Since, retained: bool | None) -> None:
         """Register, raising as `Broker.add_filters` does; what is there follows when the stream is open."""
@@ -95,10 +96,14 @@ class EventFeed(Feed):
             await self.broker.advance(self.session)  # the first look at the log says what is gone already
         if known < 0 and self.begins_at is not None:
             self.begins_at = format_cursor(epoch, after, replay.known)
+        if since.kind == "start" and not replay.complete:
+            self.late_start = Gap(after, replay.known, "evicted", cursor=self.begins_at or "")
 
     def opened(self, stream: Stream) -> None:
         self.stream = stream
         stream.write(event(None, id=self.begins_at, retry_ms=self.hub.settings.sse.retry_ms))
+        if self.late_start is not None and self.session.outbox.form is not None:
+            stream.write(self.session.outbox.form.encode_gap(self.late_start))
         self.hub.open.add(self)
         self.attach(stream)
         if not self.session.is_live():

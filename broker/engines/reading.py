@@ -89,7 +89,7 @@ class StoreReader:
     def counts(self) -> tuple[int, int]:
         """Return how many messages there are, and how many retained ones. Raises sqlite3.Error."""
         messages = self.connection.execute("SELECT count(*) FROM messages").fetchone()[0]
-        retained = self.connection.execute("SELECT count(*) FROM retained").fetchone()[0]
+        retained = self.connection.execute("SELECT count(DISTINCT topic) FROM retained").fetchone()[0]
         return messages, retained
 
     def topics(self) -> list[TopicSummary]:
@@ -140,8 +140,14 @@ class StoreReader:
                 yield Found(found.row, self.names[found.row[1]])
 
     def retained(self) -> Iterator[Found]:
-        """Yield the retained messages, as `messages` does."""
-        query = f"SELECT {RETAINED_COLUMNS} FROM retained WHERE offset > ? ORDER BY offset"
+        """Yield the retained messages, as `messages` does.
+
+        A topic's last one only: those before it are deleted with the batch after.
+        """
+        last = "(SELECT max(offset) FROM retained AS other WHERE other.topic = retained.topic)"
+        query = (
+            f"SELECT {RETAINED_COLUMNS} FROM retained WHERE offset > ? AND offset = {last} ORDER BY offset"
+        )
         for found in self._read(query):
             yield found if found.damage else Found(found.row, found.row[1])
 

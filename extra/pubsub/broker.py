@@ -51,6 +51,8 @@ FROM_START: Final = -2
 """What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
 UNSWEPT_S: Final = 2.0
 """When so long nobody has called `Broker.sweep`, publishing does."""
+RETAINED_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""And so many bytes of them."""
 HISTORY_LIMIT_BYTES: Final = 1024 * 1024
 """A page of history ends here as well, in process as over HTTP."""
 NO_LIMIT: Final = 1 << 62
@@ -409,7 +411,7 @@ class Broker(Delivery):
         messages: list[Message] = []
         if retained if retained is not None else since.kind == "now":
             messages = _up_to(until, await self.engine.retained(filters))
-            if len(messages) > RETAINED_LIMIT or sum([each.size for each in messages]) > limit_bytes:
+            if len(messages) > RETAINED_LIMIT or sum([each.size for each in messages]) > RETAINED_LIMIT_BYTES:
                 raise LimitExceeded(
                     f"{len(messages)} retained messages match, more than fit into one page: "
                     "a narrower filter has fewer, a stream takes any number"

@@ -12,7 +12,7 @@ from extra.errors import InvalidCommand
 from extra.pubsub.arguments import KEY_LIMIT_BYTES
 from extra.pubsub.message import Message, Receipt
 
-__all__ = ["Remembered", "Run", "digest"]
+__all__ = ["KEY_LIMIT_BYTES", "Remembered", "Run", "digest"]
 
 
 @final

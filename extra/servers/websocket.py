@@ -335,7 +335,11 @@ class ClosingWebSocket(Flow):
 
     def check(self, now: float) -> None:
         super().check(now)
-        if now >= self._deadline:
+        if now < self._deadline:
+            return
+        if self.write_buffer_size():
+            self._deadline = now + self._context.limits.close_timeout_s  # the last is still on its way
+        else:
             self._deadline = inf
             self._context.counters.timeouts[self._context.limits.named("close_timeout_s")] += 1
             self.abort()

@@ -205,13 +205,27 @@ async def test_close_of_ours_waits_for_the_peers() -> None:
 async def test_close_of_ours_that_is_not_answered_ends_all_the_same() -> None:
     taker = Taker()
     async with websocket(taker) as (run, peer):
-        peer.transport.stall()
-        taker.wire.write(b"x" * 100_000)
         taker.wire.close(1001)
         run.wait(1)
         await turns()
         assert not peer.transport.lost
         run.wait(1)
+        await turns()
+        assert peer.transport.lost
+
+
+async def test_peer_that_does_not_even_take_the_close_frame_is_aborted() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        peer.transport.stall()
+        taker.wire.write(b"x" * 100_000)
+        taker.wire.close(1001)
+        for _ in range(29):
+            run.wait(1)
+        await turns()
+        assert not peer.transport.lost
+        for _ in range(3):
+            run.wait(1)
         await turns()
         assert peer.transport.lost
 
@@ -649,3 +663,22 @@ async def test_taker_that_fails_costs_its_own_connection(
         assert run.counters.handler_failures == 1
     (record,) = caplog.records
     assert record.message == "the taker of a WebSocket has failed"
+
+
+async def test_slow_peer_is_given_its_last_frames_before_it_is_waited_for() -> None:
+    """What says why it is cut off stands behind all that it has not read yet."""
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        peer.transport.stall()
+        taker.wire.write(b"x" * 1000)
+        taker.wire.close(4429, "slow")
+        for _ in range(5):
+            run.wait(2)
+            peer.transport.take(100)
+        assert not peer.transport.is_closing()
+        peer.transport.take()
+        assert peer.received.endswith(server_frame(CLOSE, (4429).to_bytes(2, "big") + b"slow"))
+        run.wait(3)
+        run.wait(3)
+        await turns()
+        assert peer.transport.lost

@@ -320,3 +320,15 @@ async def test_a_gap_is_told_once_also_to_a_quiet_stream() -> None:
         assert b"gap" not in await written(again)
         _, foreign = await opened(hub, "/t/a?format=raw&since=e0-7")
         assert b"event: gap\nid: e1-0\n" in await written(foreign)
+
+
+async def test_a_start_that_is_gone_is_told_first() -> None:
+    async with running_hub(keep=1) as hub:
+        for number in range(3):
+            await hub.broker.publish("a", number)
+        _, stream = await opened(hub, "/t/a?format=raw&since=start")
+        told = await written(stream)
+        assert told.startswith(b'retry: 2000\nid: e1-0-2\n\nevent: gap\nid: e1-0-2\ndata: {"op":"gap"')
+        assert told.endswith(b"id: e1-3\ndata: 2\n\n")
+        _, again = await opened(hub, "/t/a?format=raw&since=e1-0-2")
+        assert b"gap" not in await written(again)
