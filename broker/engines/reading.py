@@ -89,7 +89,7 @@ class StoreReader:
     def counts(self) -> tuple[int, int]:
         """Return how many messages there are, and how many retained ones. Raises sqlite3.Error."""
         messages = self.connection.execute("SELECT count(*) FROM messages").fetchone()[0]
-        retained = self.connection.execute("SELECT count(*) FROM retained").fetchone()[0]
+        retained = self.connection.execute("SELECT count(DISTINCT topic) FROM retained").fetchone()[0]
         return messages, retained
 
     def topics(self) -> list[TopicSummary]:
@@ -139,9 +139,13 @@ class StoreReader:
             else:
                 yield Found(found.row, self.names[found.row[1]])
 
-    def retained(self) -> Iterator[Found]:
-        """Yield the retained messages, as `messages` does."""
-        query = f"SELECT {RETAINED_COLUMNS} FROM retained WHERE offset > ? ORDER BY offset"
+    def retained(self, *, with_replaced: bool = False) -> Iterator[Found]:
+        """Yield the retained messages, as `messages` does.
+
+        One that has been replaced is in the file for a while, and given only where that is asked for.
+        """
+        newest = "" if with_replaced else " AND offset IN (SELECT max(offset) FROM retained GROUP BY topic)"
+        query = f"SELECT {RETAINED_COLUMNS} FROM retained WHERE offset > ?{newest} ORDER BY offset"
         for found in self._read(query):
             yield found if found.damage else Found(found.row, found.row[1])
 
