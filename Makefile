@@ -2,10 +2,12 @@
 # dependencies, the compiled copy; what is up to date is left alone.
 #
 #   VENV=.venv         the virtual environment     PYTHON=...         the Python to make it with
+#   LOAD_VENV=.venv-load  that of locust and of servers to compare with
 #   BUILD=build        where builds go             EXTRA_MYPYC=auto   1: insist on compiling, 0: do not compile
 #   ARGS=...           passed on: make run ARGS="--port 9000", make test ARGS="-k cursor"
 
 VENV ?= .venv
+LOAD_VENV ?= .venv-load
 BUILD ?= build
 EXTRA_MYPYC ?= auto
 ARGS ?=
@@ -14,6 +16,7 @@ export EXTRA_MYPYC
 BIN := $(VENV)/bin
 # A Python that is asked for has a stamp of its own, so that another one in the environment is noticed.
 READY := $(VENV)/.ready$(if $(PYTHON),-$(subst /,-,$(PYTHON)))
+LOAD_READY := $(LOAD_VENV)/.ready
 COPY := $(if $(filter /%,$(BUILD)),$(BUILD),$(CURDIR)/$(BUILD))/compiled
 
 # PYTHONSAFEPATH keeps `python -m`, here and in the processes that tests start, from taking the sources first.
@@ -93,9 +96,17 @@ check-lint: $(READY)
 check-types: $(READY)
 	@$(FROM_SOURCES) $(BIN)/mypy
 
+$(LOAD_READY): pyproject.toml scripts/make_venv.sh
+	@sh scripts/make_venv.sh "$(LOAD_VENV)" "$(PYTHON)" load
+	@touch "$@"
+
 .PHONY: bench
-bench: $(BUILT) ## measure fan-out
-	@$(AS_BUILT) $(BIN)/python -m loadtest.bench $(ARGS)
+bench: $(BUILT) $(LOAD_READY) ## measure what the broker costs, beside others
+	@$(AS_BUILT) EXTRA_LOAD_PYTHON="$(abspath $(LOAD_VENV))/bin/python" $(BIN)/python -m loadtest.bench $(ARGS)
+
+.PHONY: loadtest
+loadtest: $(BUILT) $(LOAD_READY) ## let users come and go for a minute, and see that nothing is lost
+	@$(AS_BUILT) EXTRA_LOAD_PYTHON="$(abspath $(LOAD_VENV))/bin/python" $(BIN)/python -m loadtest.swarm $(ARGS)
 
 .PHONY: clean
 clean: ## remove what was built; the virtual environment stays

@@ -5,10 +5,6 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from broker.commands.options import UsageError
-from broker.commands.streams import StreamError, warn
-from broker.suggestions import suggestion
-
 __all__ = ["main"]
 
 COMMANDS: Final = ("serve", "pub", "sub", "topics", "export", "import", "compact", "check")
@@ -22,6 +18,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as for `command &`
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from broker.commands.options import UsageError  # only now: until here Ctrl-C would leave a traceback
+    from broker.commands.streams import StreamError, warn
+    from broker.suggestions import suggestion
+
     words = list(sys.argv[1:] if argv is None else argv)
     command = words.pop(0) if words and not words[0].startswith("-") else "serve"
     try:

@@ -6,35 +6,58 @@ cuts at once.
 """
 
 import asyncio
+import gc
 import logging
 import resource
 import signal
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import fields, replace
 from typing import Final
 
 import uvloop
 
 from broker import __version__
-from broker.endpoints import Hub, build_application, error_response
+from broker.endpoints import Hub, build_application
 from broker.engines import SQLiteEngine
-from broker.settings import Settings, check_exposure
+from broker.settings import SETTINGS, Settings, check_exposure
 from extra import COMPILED
+from extra.commands.loading import Loaded, LoadError, find, host
 from extra.errors import EngineError
 from extra.http import Request
 from extra.pubsub import Broker, BrokerLimits, Engine, MemoryEngine, Policy, PolicyTable
 from extra.servers import Address, Counters, Server, ServerLimits
 
-__all__ = ["build_broker", "run", "serve", "server_limits"]
+__all__ = ["build_broker", "fit_connections", "run", "serve", "server_limits"]
 
 logger = logging.getLogger("broker")
 
+LIMIT_NAMES: Final = {
+    "body_limit_bytes": "broker.max_payload_bytes",
+    "frame_limit_bytes": "websocket.frame_limit_bytes",
+    **{
+        limit.name: f"{section}.{limit.name}"
+        for section in ("server", "websocket")
+        for limit in fields(ServerLimits)
+        if f"{section}.{limit.name}" in {setting.key for setting in SETTINGS}
+    },
+}
+"""What the limits of a server are called as settings."""
+
+HEADERS: Final = (("X-Content-Type-Options", "nosniff"),)
+"""What is in every response: payloads are of the type that their publisher says, and no page of ours."""
+
+OTHER_FILES: Final = 20
+"""Open files that are no connections: sockets that listen, the event loop's own, standard streams, /proc."""
+
 TICK_S: Final = 1.0
+COLLECTION_THRESHOLDS: Final = (50_000, 20, 100)
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve(settings: Settings) -> int:
     """Serve until a signal ends it. Returns the exit status: 0, or 1 when it could not begin."""
+    _spare_collections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(settings))
 
@@ -46,13 +69,23 @@ async def run(settings: Settings) -> int:
     def stop() -> None:
         (cutting if stopping.is_set() else stopping).set()
 
-    _raise_descriptor_limit(settings.server.connections_limit)
+    settings, wanted = fit_connections(settings, _raise_descriptor_limit()), settings.server.connections_limit
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, stop)
     try:
-        async with build_broker(settings) as broker, asyncio.TaskGroup() as tasks:
-            status = await _serve(Hub(broker, settings, tasks), stopping, cutting)
+        services = _load(settings)
+        async with AsyncExitStack() as stack:
+            broker = await stack.enter_async_context(build_broker(settings))
+            if services is not None:
+                if services.services is not None:
+                    services.services.attach(broker)
+                await stack.enter_async_context(services.life)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            status = await _serve(Hub(broker, settings, tasks), services, wanted, stopping, cutting)
+    except LoadError as error:
+        logger.error("%s (server.app)", error)
+        return 1
     except EngineError as error:  # of starting: what a task raises comes in a group
         logger.error("%s", error)
         return 1
@@ -64,34 +97,47 @@ async def run(settings: Settings) -> int:
     return status
 
 
-async def _serve(hub: Hub, stopping: asyncio.Event, cutting: asyncio.Event) -> int:
-    """Serve until `stopping` is set, and until all is drained after that or `cutting` is set."""
+async def _serve(
+    hub: Hub, services: Loaded | None, wanted: int, stopping: asyncio.Event, cutting: asyncio.Event
+) -> int:
+    """Serve until `stopping` is set, and until all is drained after that or `cutting` is set.
+
+    `wanted` is how many connections the settings had asked for.
+    """
     settings = hub.settings
     counters = Counters()
     async with Server(
-        build_application(hub, counters),
-        error_response=error_response,
+        build_application(hub, counters, services.handler if services is not None else None),
+        error_response=hub.tally.answer,
         limits=server_limits(settings),
         counters=counters,
         server_name=f"extra-broker/{__version__}",
         access_log=_log_access if settings.log.access else None,
+        headers=HEADERS,
     ) as server:
         try:
             address = await _listen(server, settings)
         except OSError as error:
-            where = settings.server.uds or f"{settings.server.host} port {settings.server.port}"
-            reason = error.strerror or str(error)
-            logger.error("cannot listen on %s: %s (server.host, server.port, server.uds)", where, reason)
+            _complain(settings, error)
             return 1
-        _announce(settings, address)
+        _announce(settings, address, wanted)
         ticking = hub.tasks.create_task(_tick(hub))
         await stopping.wait()
         logger.info("shutting down: clients are told where to resume (server.drain_window_s)")
         server.stop_accepting()
         hub.drain()
+        if services is not None:
+            services.drain()
         ticking.cancel()
         await _drained(server, cutting, settings.server.drain_window_s)
     return 0
+
+
+def _load(settings: Settings) -> Loaded | None:
+    """Return the application to serve besides, if there is one. Raises LoadError."""
+    if not settings.server.app:
+        return None
+    return host(find(settings.server.app))
 
 
 def build_broker(settings: Settings) -> Broker:
@@ -150,6 +196,7 @@ def server_limits(settings: Settings) -> ServerLimits:
         head_limit_bytes=server.head_limit_bytes,
         headers_limit=server.headers_limit,
         body_limit_bytes=settings.broker.max_payload_bytes,
+        receive_limit_bytes=server.receive_limit_bytes,
         pipeline_limit=server.pipeline_limit,
         write_high_water_bytes=server.write_high_water_bytes,
         head_timeout_s=server.head_timeout_s,
@@ -159,20 +206,39 @@ def server_limits(settings: Settings) -> ServerLimits:
         ping_interval_s=websocket.ping_interval_s,
         ping_timeout_s=websocket.ping_timeout_s,
         close_timeout_s=websocket.close_timeout_s,
+        names=LIMIT_NAMES,
     )
 
 
-def _raise_descriptor_limit(connections: int) -> None:
-    """Let this process open as many files as it may, and say when that is fewer than connections."""
+def _spare_collections() -> None:
+    """Keep the garbage collector from going through what is alive again and again.
+
+    What is loaded by now stays, and is not looked at any more. What comes is messages, hardly any of it
+    garbage in cycles: with a million topics a full collection stops everything for a second to find nothing.
+    """
+    gc.freeze()
+    gc.set_threshold(*COLLECTION_THRESHOLDS)
+
+
+def fit_connections(settings: Settings, descriptors: int) -> Settings:
+    """Return the settings with as many connections as there can be with so many open files.
+
+    Those beyond would be accepted and closed without a word: so they are refused with 503, and counted.
+    """
+    most = max(descriptors - OTHER_FILES, 1)
+    if settings.server.connections_limit <= most:
+        return settings
+    return replace(settings, server=replace(settings.server, connections_limit=most))
+
+
+def _raise_descriptor_limit() -> int:
+    """Let this process open as many files as it may, and return how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    if soft < connections:
-        logger.info(
-            "the system allows %d open files: connections beyond wait (server.connections_limit)", soft
-        )
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 async def _listen(server: Server, settings: Settings) -> Address:
@@ -182,14 +248,34 @@ async def _listen(server: Server, settings: Settings) -> Address:
     return (await server.listen(where.host, where.port, backlog=where.backlog))[0]
 
 
-def _announce(settings: Settings, address: Address) -> None:
+def _complain(settings: Settings, error: OSError) -> None:
+    """Say where it cannot listen, and why."""
+    server = settings.server
+    reason = (error.strerror or str(error)).lower()
+    if server.uds:
+        logger.error("cannot listen on %s: %s (server.uds)", server.uds, reason)
+    else:
+        logger.error(
+            "cannot listen on %s port %d: %s (server.host, server.port)", server.host, server.port, reason
+        )
+
+
+def _announce(settings: Settings, address: Address, wanted_connections: int) -> None:
     """Say where it listens and what is open to whom; a port that was picked, on standard output as well."""
+    server = settings.server
     url = f"unix:{address}" if isinstance(address, str) else _url(*address)
     mode = "compiled" if COMPILED else "interpreted"
     logger.info("extra-broker %s (%s) listens on %s", __version__, mode, url)
     for line in check_exposure(settings):
         logger.info("%s", line)
-    if settings.server.port == 0 and not settings.server.uds:
+    if server.connections_limit < wanted_connections:
+        logger.info(
+            "connections: at most %d, as the system allows no more open files, and not %d"
+            " (server.connections_limit)",
+            server.connections_limit,
+            wanted_connections,
+        )
+    if server.port == 0 and not server.uds:
         with suppress(BrokenPipeError):
             sys.stdout.write(f"{url}\n")
             sys.stdout.flush()
@@ -210,6 +296,8 @@ async def _drained(server: Server, cutting: asyncio.Event, window_s: float) -> N
     drained = asyncio.ensure_future(server.drained())
     cut = asyncio.ensure_future(cutting.wait())
     await asyncio.wait([drained, cut], timeout=window_s, return_when=asyncio.FIRST_COMPLETED)
+    if left := len(server.context.connections):
+        logger.info("%d connections that have not ended are cut (server.drain_window_s)", left)
     for each in (drained, cut):
         each.cancel()
     await asyncio.wait([drained, cut])

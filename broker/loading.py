@@ -3,10 +3,12 @@
 In the environment and in flags a list is written with commas, a switch as true or false. Retention policies
 are tables, and so stand in the file alone.
 
-A variable that starts with EXTRA_BROKER_ and names no section is left alone: it is for the client commands,
-or comes from a container platform that describes a service called extra-broker.
+All that is wrong is said at once, a line each. A variable that starts with EXTRA_BROKER_ and names no section
+is left alone, and `ignored_variables` tells of it, unless it is for the client commands or comes from a
+container platform that describes a service called extra-broker.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any, Final
@@ -25,7 +27,15 @@ from broker.settings import (
 )
 from broker.suggestions import suggestion
 
-__all__ = ["load"]
+__all__ = ["ignored_variables", "load"]
+
+_OTHER_VARIABLES: Final = frozenset((f"{VARIABLE_PREFIX}CONFIG", f"{VARIABLE_PREFIX}URL"))
+
+_OF_A_PLATFORM: Final = re.compile(
+    rf"{VARIABLE_PREFIX}(SERVICE_(HOST|PORT)(_\w+)?=.*|PORT(_\d+_(TCP|UDP))?=(tcp|udp)://.*|PORT_\d+_(TCP|UDP)_\w+=.*)",
+    re.DOTALL,
+)
+"""What Kubernetes sets for a service called extra-broker."""
 
 _POLICY_KEY: Final = "retention.policy"
 
@@ -41,23 +51,41 @@ def load(
 
     Raises:
         SettingsError: the file cannot be read or parsed, something in the three is no setting or not allowed,
-            or other machines could reach the broker without `server.allow_anonymous`.
+            or other machines could reach the broker without `server.allow_anonymous`. Has a line for each.
     """
     document = _parse_file(config) if config else {}
+    errors: list[SettingsError] = []
     values = {
-        **_values_of_document(document, config),
-        **_values_of_environment(environment or {}),
-        **_values_of_flags(flags),
+        **_values_of_document(document, config, errors),
+        **_values_of_environment(environment or {}, errors),
+        **_values_of_flags(flags, errors),
     }
     sections: dict[str, Any] = {}
     for name, kind in SECTIONS.items():
         own = [setting for setting in SETTINGS if setting.section == name and setting.key in values]
         sections[name] = kind(**{setting.name: values[setting.key] for setting in own})
-    policies = _policies_of_document(document, config, sections["retention"])
+    policies = _policies_of_document(document, config, sections["retention"], errors)
+    if errors:
+        raise SettingsError("\n".join([str(error) for error in errors]))
     sections["retention"] = replace(sections["retention"], policies=policies)
     settings = Settings(**sections)
     check_exposure(settings)
     return settings
+
+
+def ignored_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that looks like a setting, and is none."""
+    variables = [setting.variable for setting in SETTINGS]
+    lines = []
+    for variable in sorted(environment):
+        if not variable.startswith(VARIABLE_PREFIX) or variable in variables or variable in _OTHER_VARIABLES:
+            continue
+        if _OF_A_PLATFORM.fullmatch(f"{variable}={environment[variable]}") is None:
+            ending = variable.removeprefix(VARIABLE_PREFIX.rstrip("_"))
+            alike = [known for known in variables if known.endswith(ending)] or variables
+            hint = suggestion(variable, alike, "extra-broker --help lists them")
+            lines.append(f"{shown(variable)} is not a setting, and is ignored: {hint}")
+    return lines
 
 
 def _parse_file(path: str) -> dict[str, Any]:
@@ -74,39 +102,50 @@ def _parse_file(path: str) -> dict[str, Any]:
         raise SettingsError(f"{path}: is not TOML: {error}") from None
 
 
-def _values_of_document(document: dict[str, Any], path: str) -> dict[str, SettingValue]:
+def _values_of_document(
+    document: dict[str, Any], path: str, errors: list[SettingsError]
+) -> dict[str, SettingValue]:
     by_key = {setting.key: setting for setting in SETTINGS}
     values = {}
     for section, table in document.items():
         if section not in SECTIONS:
-            raise SettingsError(f"{path}: {_unknown(section, [*SECTIONS, *by_key])}")
+            errors.append(SettingsError(f"{path}: {_unknown(section, [*SECTIONS, *by_key])}"))
+            continue
         if not isinstance(table, dict):
-            raise SettingsError(f"{path}: {section}: {shown(table)} is not allowed: a table, [{section}]")
+            flaw = f"{shown(table)} is not allowed: a table, [{section}]"
+            errors.append(SettingsError(f"{path}: {section}: {flaw}"))
+            continue
         for name, value in table.items():
             key = f"{section}.{name}"
-            if key in by_key:
-                values[key] = by_key[key].accept(value, f"{path}: {key}")
-            elif key != _POLICY_KEY:
-                raise SettingsError(f"{path}: {_unknown(key, [*by_key, _POLICY_KEY])}")
+            try:
+                if key in by_key:
+                    values[key] = by_key[key].accept(value, f"{path}: {key}")
+                elif key != _POLICY_KEY:
+                    raise SettingsError(f"{path}: {_unknown(key, [*by_key, _POLICY_KEY])}")
+            except SettingsError as error:
+                errors.append(error)
     return values
 
 
 def _policies_of_document(
-    document: dict[str, Any], path: str, default: RetentionSettings
+    document: dict[str, Any], path: str, default: RetentionSettings, errors: list[SettingsError]
 ) -> tuple[RetentionPolicy, ...]:
-    tables = document.get("retention", {}).get("policy", [])
+    section = document.get("retention", {})
+    tables = section.get("policy", []) if isinstance(section, dict) else []
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise SettingsError(
-            f"{path}: {_POLICY_KEY}: {shown(tables)} is not allowed: tables, [[{_POLICY_KEY}]]"
-        )
+        flaw = f"{shown(tables)} is not allowed: tables, [[{_POLICY_KEY}]]"
+        errors.append(SettingsError(f"{path}: {_POLICY_KEY}: {flaw}"))
+        return ()
     policies: dict[str, RetentionPolicy] = {}
     for number, table in enumerate(tables, 1):
-        policy = _policy_of_table(table, f"{path}: {_POLICY_KEY} #{number}", default)
-        if policy.filter in policies:
-            raise SettingsError(
-                f"{path}: {_POLICY_KEY} #{number}: filter: {shown(policy.filter)} has a policy already"
-            )
-        policies[policy.filter] = policy
+        where = f"{path}: {_POLICY_KEY} #{number}"
+        try:
+            policy = _policy_of_table(table, where, default)
+            if policy.filter in policies:
+                raise SettingsError(f"{where}: filter: {shown(policy.filter)} has a policy already")
+            policies[policy.filter] = policy
+        except SettingsError as error:
+            errors.append(error)
     return tuple(policies.values())
 
 
@@ -137,23 +176,36 @@ def _policy_of_table(table: dict[str, Any], where: str, default: RetentionSettin
     return RetentionPolicy(topic_filter, **values)
 
 
-def _values_of_environment(environment: Mapping[str, str]) -> dict[str, SettingValue]:
+def _values_of_environment(
+    environment: Mapping[str, str], errors: list[SettingsError]
+) -> dict[str, SettingValue]:
     by_variable = {setting.variable: setting for setting in SETTINGS}
     sections = tuple(f"{VARIABLE_PREFIX}{section}_".upper() for section in SECTIONS)
     values = {}
     for variable, text in environment.items():
-        if variable in by_variable:
-            setting = by_variable[variable]
-            values[setting.key] = setting.parse(text, variable)
-        elif variable.startswith(sections):
-            raise SettingsError(_unknown(variable, by_variable))
+        try:
+            if variable in by_variable:
+                setting = by_variable[variable]
+                values[setting.key] = setting.parse(text, variable)
+            elif variable.startswith(sections):
+                raise SettingsError(_unknown(variable, by_variable))
+        except SettingsError as error:
+            errors.append(error)
     return values
 
 
-def _values_of_flags(flags: Iterable[tuple[str, str]]) -> dict[str, SettingValue]:
+def _values_of_flags(
+    flags: Iterable[tuple[str, str]], errors: list[SettingsError]
+) -> dict[str, SettingValue]:
     by_flag = {setting.flag: setting for setting in SETTINGS}
     by_flag.update({setting.short_flag: setting for setting in SETTINGS if setting.short_flag})
-    return {by_flag[flag].key: by_flag[flag].parse(text, flag) for flag, text in flags}
+    values = {}
+    for flag, text in flags:
+        try:
+            values[by_flag[flag].key] = by_flag[flag].parse(text, flag)
+        except SettingsError as error:
+            errors.append(error)
+    return values
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

@@ -42,6 +42,7 @@ _HOST: Final = r"[0-9A-Za-z_.-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(%[0-
 _HOST_NAME: Final = r"[0-9A-Za-z_.-]+"
 _ORIGIN: Final = r"[A-Za-z][0-9A-Za-z+.-]*://([0-9A-Za-z_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
 _PATH: Final = r"[^\0]*"
+_APP: Final = r"([0-9A-Za-z_.]+(:[0-9A-Za-z_.]+)?)?"
 
 _SHOWN_CHARACTERS: Final = 60
 
@@ -185,6 +186,14 @@ class ServerSettings:
         "PATH",
         pattern=_PATH,
     )
+    app: str = _setting(
+        "",
+        "services to serve besides, on the same broker",
+        "the name of an application, as module:app",
+        "APP",
+        pattern=_APP,
+        short_flag="--app",
+    )
     allow_anonymous: bool = _switch(
         False, "listen beyond loopback, where anybody who reaches it may read and publish"
     )
@@ -233,6 +242,12 @@ class ServerSettings:
         "unsent bytes at which writing to a connection pauses",
         low=1,
         high=1_073_741_824,
+    )
+    receive_limit_bytes: int = _number(
+        268_435_456,
+        "bytes",
+        "most that all unfinished requests and messages take together; beyond, 503 or 1013",
+        low=1,
     )
     pipeline_limit: int = _number(
         16, "requests", "most requests of one connection that are read ahead", low=1, high=1000

@@ -4,4 +4,4 @@ from examples.pages import parse_arguments, run, serve_page
 
 if __name__ == "__main__":
     arguments = parse_arguments(__doc__)
-    run(serve_page("chat.html", arguments.broker, arguments.port))
+    run(serve_page("chat.html", arguments.url, arguments.port))

@@ -24,10 +24,10 @@ async def device(broker: extra.Client, name: str) -> None:
 async def main() -> None:
     """Serve the page, and be the devices."""
     arguments = parse_arguments(__doc__)
-    async with extra.Client(arguments.broker) as broker, asyncio.TaskGroup() as tasks:
+    async with extra.Client(arguments.url) as broker, asyncio.TaskGroup() as tasks:
         for name in DEVICES:
             tasks.create_task(device(broker, name))
-        tasks.create_task(serve_page("dashboard.html", arguments.broker, arguments.port))
+        tasks.create_task(serve_page("dashboard.html", arguments.url, arguments.port))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 import uvloop
 
+import extra
 from extra.http import Request, Response, Router
 from extra.servers import Server
 
@@ -20,14 +21,14 @@ FOLDER = Path(__file__).parent
 def parse_arguments(description: str) -> argparse.Namespace:
     """Return where the broker is, and on which port the page is to be."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--broker", default="http://127.0.0.1:8080", help="the broker's URL")
+    parser.add_argument("--url", default="http://127.0.0.1:8080", help="where the broker is")
     parser.add_argument("--port", type=int, default=8000, help="the page's port; 0 picks one")
     return parser.parse_args()
 
 
-async def serve_page(name: str, broker: str, port: int, router: Router | None = None) -> None:
+async def serve_page(name: str, url: str, port: int, router: Router | None = None) -> None:
     """Serve `name` at `/`, beside the routes of `router`, until cancelled."""
-    page = (FOLDER / name).read_text().replace("{{broker}}", broker).encode()
+    page = (FOLDER / name).read_text().replace("{{broker}}", url).encode()
     router = router if router is not None else Router()
 
     async def show(request: Request) -> Response:
@@ -42,8 +43,10 @@ async def serve_page(name: str, broker: str, port: int, router: Router | None = 
 
 
 def run(example: Coroutine[Any, Any, None]) -> None:
-    """Run an example until Ctrl-C."""
+    """Run an example until Ctrl-C. One line says it when there is no broker."""
     try:
         uvloop.run(example)
+    except extra.ExtraError as error:
+        sys.exit(f"{error}: make run ARGS='--config examples/broker.toml' starts one")
     except KeyboardInterrupt:
         sys.stdout.write("\n")

@@ -13,16 +13,16 @@ from examples.pages import parse_arguments, run
 STEPS = 40
 
 
-def job(broker: str, topic: str) -> None:
+def job(url: str, topic: str) -> None:
     """Work, as any thread, process or cron job does, and tell how far it is."""
     for step in range(STEPS + 1):
         time.sleep(0.05)
-        extra.publish(broker, topic, {"done": step / STEPS, "step": step}, retain=True)
+        extra.publish(url, topic, {"done": step / STEPS, "step": step}, retain=True)
 
 
-async def follow(url: str, topic: str) -> None:
+async def follow(broker: extra.Client, topic: str) -> None:
     """Draw a bar until the job is done."""
-    async with extra.Client(url) as broker, broker.subscribe(topic) as messages:
+    async with broker.subscribe(topic) as messages:
         async for message in messages:
             report = message.data
             assert isinstance(report, dict)
@@ -34,15 +34,15 @@ async def follow(url: str, topic: str) -> None:
     sys.stdout.write("\n")
 
 
-def main() -> None:
+async def main() -> None:
     """Start a job, and follow it."""
-    arguments = parse_arguments(__doc__)
+    url = parse_arguments(__doc__).url
     topic = f"jobs/{time.time_ns()}"
-    worker = threading.Thread(target=job, args=(arguments.broker, topic))
-    worker.start()
-    run(follow(arguments.broker, topic))
-    worker.join()
+    async with extra.Client(url) as broker:
+        worker = threading.Thread(target=job, args=(url, topic), daemon=True)
+        worker.start()
+        await follow(broker, topic)
 
 
 if __name__ == "__main__":
-    main()
+    run(main())

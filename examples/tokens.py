@@ -2,7 +2,7 @@
 
 `POST /ask` starts an answer and returns at once with its number. The tokens go to a topic of their own, and
 the page reads that topic from its start: whether it was there from the first token, comes late, or comes
-back.
+back. For that the broker has to keep whole answers: broker.toml has the policy.
 """
 
 import asyncio
@@ -15,9 +15,14 @@ from extra.http import Request, Response, Router, json_response
 
 ANSWER = """Every topic is a URL, so an answer can be one as well. The model writes to it at its own pace, and
 whoever reads it may come and go: the log keeps what was said, the cursor says how far the reader was, and a
-page that is refreshed in the
-middle of a sentence reads the beginning again and then simply goes on, word by word, as if nothing had
-happened.
+page that is refreshed in the middle of a sentence reads the beginning again and then simply goes on, word by
+word, as if nothing had happened. Two people who look at the same answer see the same answer. A phone that
+loses its connection in a tunnel comes back with the cursor of the last word that it got, and the next word is
+the next one. The request that asked for all of this was over long ago; it did no more than to give the answer
+a name. What a reader cannot be given any more, because the log keeps so much and no more, is not passed over
+in silence either: the page is told that the beginning is gone, and says so. How much is kept is a matter of
+policy, by topic filter, and answers are worth more room than the readings of a thermometer. That is all there
+is to it: a topic, a log and a cursor.
 """
 
 
@@ -25,7 +30,7 @@ async def answer(broker: extra.Client, topic: str) -> None:
     """Be a language model: write tokens with pauses, and say when it is over."""
     for token in ANSWER.split():
         await broker.publish(topic, {"token": token + " "})
-        await asyncio.sleep(random.uniform(0.02, 0.12))
+        await asyncio.sleep(random.uniform(0.01, 0.06))
     await broker.publish(topic, {"end": True})
 
 
@@ -34,7 +39,7 @@ async def main() -> None:
     arguments = parse_arguments(__doc__)
     router = Router()
     numbers = itertools.count(random.randrange(1_000_000))
-    async with extra.Client(arguments.broker) as broker, asyncio.TaskGroup() as tasks:
+    async with extra.Client(arguments.url) as broker, asyncio.TaskGroup() as tasks:
 
         async def ask(request: Request) -> Response:
             topic = f"answers/{next(numbers)}"
@@ -42,7 +47,7 @@ async def main() -> None:
             return json_response({"topic": topic}, 202)
 
         router.add("POST", "/ask", ask)
-        await serve_page("tokens.html", arguments.broker, arguments.port, router)
+        await serve_page("tokens.html", arguments.url, arguments.port, router)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,22 @@
 
 from typing import Final, Literal, TypeAlias
 
-__all__ = ["USUAL_CONTENT_TYPE", "JSONValue", "PayloadKind", "classify"]
+__all__ = [
+    "MAX_CONTENT_TYPE_BYTES",
+    "MAX_HEADERS",
+    "MAX_HEADERS_BYTES",
+    "USUAL_CONTENT_TYPE",
+    "JSONValue",
+    "PayloadKind",
+    "classify",
+    "content_type_flaw",
+    "headers_flaw",
+]
+
+MAX_CONTENT_TYPE_BYTES: Final = 255
+MAX_HEADERS: Final = 64
+MAX_HEADERS_BYTES: Final = 8192
+"""The names and values of a message's headers together, in UTF-8."""
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 
@@ -18,6 +33,30 @@ USUAL_CONTENT_TYPE: Final[dict[str, str]] = {
     "binary": "application/octet-stream",
 }
 """The content type of each kind that an envelope does not spell out."""
+
+
+def content_type_flaw(content_type: str) -> str:
+    """Return what keeps this from being the content type of a message, empty when nothing does.
+
+    It becomes a field of HTTP again: what is not fit for that is not taken.
+    """
+    if not (content_type.isascii() and content_type.isprintable() and content_type.strip()):
+        return "content_type: not printable ASCII"
+    if len(content_type) > MAX_CONTENT_TYPE_BYTES:
+        return f"content_type: longer than {MAX_CONTENT_TYPE_BYTES} bytes"
+    return ""
+
+
+def headers_flaw(headers: dict[str, str]) -> str:
+    """Return why these are too many or too long for the headers of a message, empty when they are not."""
+    if len(headers) > MAX_HEADERS:
+        return f"headers: {len(headers)} of them, at most {MAX_HEADERS}"
+    size = 0
+    for name, value in headers.items():
+        size += len(name.encode(errors="surrogatepass")) + len(value.encode(errors="surrogatepass"))
+    if size > MAX_HEADERS_BYTES:
+        return f"headers: {size:,} bytes, at most {MAX_HEADERS_BYTES:,}"
+    return ""
 
 
 def classify(content_type: str) -> PayloadKind:

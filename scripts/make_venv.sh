@@ -1,12 +1,13 @@
 #!/bin/sh
 # Makes the virtual environment in which every other target of the Makefile works, or brings it up to date:
-#     scripts/make_venv.sh DIRECTORY [PYTHON]
-# Without PYTHON it takes the first one that runs, is a version that Extra supports and can make environments:
+#     scripts/make_venv.sh DIRECTORY [PYTHON [GROUP]]
+# GROUP is one of pyproject.toml, without Extra itself where it is not `dev`. Without PYTHON it takes the first one that runs, is a version that Extra supports and can make environments:
 # a name on the PATH alone says little, since version managers put launchers there for what they have not got.
 set -eu
 
 venv=$1
 asked=${2:-}
+group=${3:-dev}
 
 complain() {
     echo "make: $*" >&2
@@ -59,5 +60,5 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONPATH='' EXTRA_MYPYC=0
 pip="$venv/bin/python -m pip --quiet --no-input"
 $venv/bin/python -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
 $pip install --upgrade 'pip>=25.1' # the first that knows dependency groups
-$pip install --group dev
-$pip install --no-build-isolation --editable .
+$pip install --group "$group"
+[ "$group" != dev ] || $pip install --no-build-isolation --editable .

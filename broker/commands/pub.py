@@ -5,7 +5,6 @@ by whoever writes to this program.
 """
 
 import asyncio
-import math
 import os
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -16,9 +15,10 @@ from typing import Final, Protocol, final
 from broker.commands.connecting import URL_OPTION, make_client
 from broker.commands.options import HELP_OPTION, Option, UsageError, help_table, parse_arguments
 from broker.commands.streams import read_lines, warn, write_out
-from extra.errors import ExtraError, InvalidTopic
+from extra.errors import ExtraError, InvalidCommand, InvalidTopic
 from extra.payloads import USUAL_CONTENT_TYPE
 from extra.protocols.payloads import sniff
+from extra.pubsub.arguments import TTL_LEAST_S, TTL_MOST_S, check_ttl
 from extra.topics import check_topic
 
 __all__ = ["Publication", "Publisher", "publish_lines", "run"]
@@ -193,10 +193,11 @@ def _ttl_of(options: Mapping[str, str]) -> float | None:
         return None
     try:
         ttl = float(text)
-    except ValueError:
-        ttl = math.nan
-    if not 0 < ttl < math.inf:
-        raise UsageError(f"--ttl: {text!r} is not allowed: a number of seconds above 0")
+        check_ttl(ttl)
+    except (ValueError, InvalidCommand):
+        raise UsageError(
+            f"--ttl: {text!r} is not allowed: a number of seconds from {TTL_LEAST_S:g} to {TTL_MOST_S:g}"
+        ) from None
     return ttl
 
 

@@ -1,5 +1,6 @@
 """`extra-broker [serve]`: reads the settings, starts the log, and runs the daemon."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -8,10 +9,12 @@ from typing import Final
 from broker import __version__, logs
 from broker.commands.options import HELP_OPTION, Option, UsageError, help_table, parse_arguments
 from broker.commands.streams import write_out
-from broker.loading import load
+from broker.loading import ignored_variables, load
 from broker.settings import SECTIONS, SETTINGS, Setting, SettingsError
 
 __all__ = ["run"]
+
+logger = logging.getLogger("broker")
 
 CONFIG_VARIABLE: Final = "EXTRA_BROKER_CONFIG"
 
@@ -87,6 +90,8 @@ def run(words: Sequence[str]) -> int:
     except SettingsError as error:
         raise UsageError(str(error)) from None
     logs.configure(settings.log, sys.stderr, no_color="NO_COLOR" in os.environ)
+    for line in ignored_variables(os.environ):
+        logger.warning("%s", line)
     from broker.daemon import serve
 
     return serve(settings)

@@ -77,9 +77,9 @@ def end_with_reader() -> None:
 
 
 def warn(text: str) -> None:
-    """Write one line of diagnosis to standard error; where there is none, nothing."""
+    """Write lines of diagnosis to standard error; where there is none, nothing."""
     if sys.stderr is not None:
-        sys.stderr.write(f"extra-broker: {text}\n")
+        sys.stderr.writelines([f"extra-broker: {line}\n" for line in text.split("\n")])
         sys.stderr.flush()
 
 

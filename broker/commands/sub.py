@@ -16,7 +16,7 @@ from broker.commands.options import HELP_OPTION, Option, UsageError, help_table,
 from broker.commands.streams import end_with_reader, warn, write_line, write_out
 from extra.errors import ExtraError, InvalidCursor, InvalidFilter
 from extra.protocols.envelope import message_json
-from extra.pubsub import Gap, Message, parse_since
+from extra.pubsub import Gap, Message, describe_gap, parse_since
 from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.topics import check_filter
 
@@ -122,7 +122,7 @@ async def print_messages(
     def tell(gap: Gap) -> None:
         nonlocal was_complete
         was_complete = False
-        warn(f"gap: {_describe(gap)}")
+        warn(f"gap: {describe_gap(gap)}")
 
     async with subscriber.subscribe(*filters, since=since, overflow=overflow, on_gap=tell) as messages:
         printed = 0
@@ -169,15 +169,6 @@ async def _print(
     end_with_reader()
     async with make_client(options) as client:
         return await print_messages(client, filters, since=since, overflow=overflow, form=form, count=count)
-
-
-def _describe(gap: Gap) -> str:
-    where = f" of {gap.filter}" if gap.filter else ""
-    if gap.reason == "overflow":
-        return f"{gap.dropped} messages{where} were dropped: this reader does not keep up (overflow)"
-    if gap.after is None:
-        return f"messages{where} may be missing: the broker's log has begun anew ({gap.reason})"
-    return f"messages{where} after offset {gap.after} and up to {gap.until} are missing ({gap.reason})"
 
 
 def _choice_of(options: Mapping[str, str], flag: str, choices: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import { FACES, problemOf } from "./faces.js";
 import { hasWildcard, matches } from "./filters.js";
 import { Meter, sparkline } from "./meter.js";
 import { PublishBox } from "./publishbox.js";
+import { clearRetained, readRetained } from "./retained.js";
 import { Session } from "./session.js";
 import { LANGUAGES, publishLines, subscribeLines } from "./snippets.js";
 import { StreamView } from "./streamview.js";
@@ -40,7 +41,13 @@ const STATES = {
 const meter = new Meter();
 const tree = new TopicTree();
 const treeView = new TreeView(byID("tree"), tree, (node) => choose(node));
-const streamView = new StreamView({ scroller: byID("scroller"), list: byID("messages"), jump: byID("jump") });
+const streamView = new StreamView({
+  scroller: byID("scroller"),
+  list: byID("messages"),
+  jump: byID("jump"),
+  outcome: byID("outcome"),
+  onClear: clear,
+});
 const paintSoon = paced(paint, PAINT_PAUSE_MS);
 
 let language = "curl";
@@ -65,6 +72,9 @@ const monitor = new Session({
   refused: (code, message) => showAway("The broker refuses to be watched.", `${message} (${code})`),
   changed: () => {
     if (monitor.state === "away") explainAbsence();
+    // What brings one back brings back the other: neither waits out a delay of its own while the broker is there.
+    if (monitor.state === "live" && stream.state === "away") stream.resume();
+    if (monitor.state === "live") learnRetained();
     paintSoon();
   },
 });
@@ -77,10 +87,17 @@ const stream = new Session({
   gap: (gap) => streamView.gap(gap),
   interrupted: () => streamView.interrupted(stream),
   refused: (code, message) => showProblem(message, code),
-  changed: paintSoon,
+  changed: () => {
+    if (stream.state === "live" && monitor.state === "away") monitor.resume();
+    paintSoon();
+  },
 });
 
-const publishBox = new PublishBox(() => paintSnippets());
+const publishBox = new PublishBox({
+  onEdit: () => paintSnippets(),
+  hasRetained: (topic) => tree.hasRetained(topic),
+  onClear: clear,
+});
 
 start();
 
@@ -141,6 +158,23 @@ function togglePause() {
   else stream.resume();
 }
 
+/** Mark the topics that have a retained message: the log alone does not say which are still there. */
+async function learnRetained() {
+  tree.askRetained();
+  const topics = await readRetained();
+  if (topics) tree.setRetained(topics);
+}
+
+async function clear(topic) {
+  const problem = await clearRetained(topic);
+  if (problem) publishBox.fail(problem.code, problem.detail);
+  else {
+    tree.cleared(topic);
+    publishBox.cleared(topic);
+    publishBox.paintKept();
+  }
+}
+
 /** The address of the page says what it shows, so that it can be reloaded and passed on. */
 function writeAddress() {
   const parameters = new URLSearchParams({ filter: stream.filter, face: stream.face, since: stream.since });
@@ -192,7 +226,7 @@ function paintStream() {
   byID("panel-stream").dataset.state = stream.state;
   byID("drop").disabled = stream.state !== "live";
   const runs = stream.state === "live" || stream.state === "connecting";
-  setText(byID("pause").querySelector("span"), runs ? "Pause" : "Continue");
+  setText(byID("pause").querySelector("span"), runs ? "Pause" : "Resume");
   byID("pause").querySelector("use").setAttribute("href", runs ? "#icon-pause" : "#icon-play");
   streamView.updateSeam();
   const nothingYet = stream.received === 0 && stream.interruption === null && stream.state === "live";
@@ -217,6 +251,7 @@ function everySecond() {
   setText(byID("rate"), rate(meter.rate(second)));
   byID("rate-spark").setAttribute("d", sparkline(meter.series(second), 60, 16));
   streamView.everySecond();
+  publishBox.paintKept();
   paintTreeNotes();
   paintAbsence();
   paint();
@@ -272,7 +307,7 @@ function showAway(title, text) {
 
 function paintAbsence() {
   const left = monitor.returns === null ? 0 : Math.ceil((monitor.returns - performance.now()) / 1000);
-  setText(byID("away-retry"), left > 0 ? `Try now (${left} s)` : "Try now");
+  setText(byID("away-retry"), left > 0 ? `Resume (${left} s)` : "Resume");
 }
 
 // --- what is clicked ---------------------------------------------------------------------------------------------

@@ -30,6 +30,16 @@ export function icon(name) {
   return svg;
 }
 
+/** Return the mark of what is retained. */
+export function pin(title) {
+  const mark = element("span", "pin");
+  mark.role = "img";
+  mark.ariaLabel = title;
+  mark.title = title;
+  mark.append(icon("pin"));
+  return mark;
+}
+
 export function reducedMotion() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }

@@ -22,9 +22,9 @@ const POLL_WAIT_S = 25;
 const POLL_PAUSE_MS = 50;
 
 export const FACES = {
-  websocket: { name: "WebSocket", mark: "ws", open: openWebSocket },
-  sse: { name: "SSE", mark: "sse", open: openEventSource },
-  poll: { name: "long-poll", mark: "poll", open: openPoll },
+  websocket: { name: "WebSocket", open: openWebSocket },
+  sse: { name: "SSE", open: openEventSource },
+  poll: { name: "long-poll", open: openPoll },
 };
 
 /**

@@ -1,9 +1,9 @@
 /** The form that publishes one message, and says what became of it. */
 
-import { byID, element, icon } from "./elements.js";
+import { byID, element, icon, setText } from "./elements.js";
 import { problemOf } from "./faces.js";
 import { fitsPath, topicPath } from "./filters.js";
-import { isJSON } from "./snippets.js";
+import { isJSON, jsonError } from "./snippets.js";
 import { count, plural } from "./words.js";
 
 const REPEAT_EVERY_MS = 1000;
@@ -11,9 +11,14 @@ const REPEAT_EVERY_MS = 1000;
 const SAMPLE = { topic: "site/kitchen/temp", payload: '{"celsius": 21.5, "humidity": 48}' };
 
 export class PublishBox {
-  /** `onEdit()` is called when a field has changed. */
-  constructor(onEdit) {
+  /**
+   * `onEdit()` is called when a field has changed. `hasRetained(topic)` says whether a topic has a retained message;
+   * `onClear(topic)` is called when one is to be cleared.
+   */
+  constructor({ onEdit, hasRetained, onClear }) {
     this.#onEdit = onEdit;
+    this.#hasRetained = hasRetained;
+    byID("publish-clear").addEventListener("click", () => onClear(this.#read().topic));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#publish();
@@ -29,10 +34,12 @@ export class PublishBox {
   }
 
   #onEdit;
+  #hasRetained;
   #form = byID("publish-form");
   #topic = byID("publish-topic");
   #payload = byID("publish-payload");
   #kind = byID("publish-kind");
+  #warning = byID("publish-warning");
   #retain = byID("publish-retain");
   #ttl = byID("publish-ttl");
   #repeat = byID("publish-repeat");
@@ -59,6 +66,21 @@ export class PublishBox {
     this.#form.requestSubmit();
   }
 
+  /** Say whether the topic has a retained message, which may have changed. */
+  paintKept() {
+    byID("publish-kept").hidden = !this.#hasRetained(this.#read().topic);
+  }
+
+  /** Say what became of clearing the retained message of `topic`. */
+  cleared(topic) {
+    this.#show("good", "check", element("strong", "", "Cleared"), ` what was retained on ${topic.slice(0, 200)}`);
+  }
+
+  /** Say why something was not done. */
+  fail(code, detail) {
+    this.#show("bad", "gap", `${detail} `, element("code", "", code));
+  }
+
   #read() {
     return {
       topic: this.#topic.value.trim(),
@@ -70,12 +92,21 @@ export class PublishBox {
 
   #edited() {
     this.#paintKind();
+    this.paintKept();
     this.#onEdit();
   }
 
   #paintKind() {
-    this.#kind.textContent = isJSON(this.#payload.value) ? "JSON" : "text";
+    const text = this.#payload.value;
+    const error = jsonError(text);
+    this.#kind.textContent = error ? "text" : "JSON";
     this.#kind.dataset.kind = this.#kind.textContent;
+    // What begins as JSON does was meant to be some.
+    const broken = error !== null && /^\s*[[{"]/.test(text);
+    this.#payload.classList.toggle("broken", broken);
+    this.#warning.hidden = !broken;
+    setText(this.#warning, broken ? "This is not JSON: it will be published as text." : "");
+    this.#warning.title = error ?? "";
   }
 
   #setRepeating() {
@@ -116,7 +147,7 @@ export class PublishBox {
       this.#repeat.checked = false;
       clearInterval(this.#timer);
     }
-    this.#show("bad", "gap", `${detail} `, element("code", "", code));
+    this.fail(code, detail);
   }
 
   #show(kind, iconName, ...content) {

@@ -9,11 +9,16 @@ const PYTHON_WORDS = { true: "True", false: "False", null: "None" };
 
 /** Return whether a payload is JSON: what is not is published as text. */
 export function isJSON(text) {
+  return jsonError(text) === null;
+}
+
+/** Return what is wrong with `text` as JSON, in the words of the browser; null when nothing is. */
+export function jsonError(text) {
   try {
     parse(text);
-    return true;
-  } catch {
-    return false;
+    return null;
+  } catch (error) {
+    return error.message;
   }
 }
 

@@ -7,7 +7,7 @@
  * no GPU, two cores).
  */
 
-import { element, icon, paced, reducedMotion, setText } from "./elements.js";
+import { element, icon, paced, pin, reducedMotion, setText } from "./elements.js";
 import { FACES } from "./faces.js";
 import { Excerpt, indented, oneLine, payloadOf, tokens } from "./values.js";
 import { age, clock, count, duration, plural } from "./words.js";
@@ -33,28 +33,40 @@ const FLUSH_PAUSE_MS = 100;
 const QUIET_ROWS = 100;
 
 export class StreamView {
-  /** `list` scrolls inside `scroller`; `jump` is the button that goes back to the end. */
-  constructor({ scroller, list, jump }) {
+  /**
+   * `list` scrolls inside `scroller`; `jump` is the button that goes back to the end; `outcome` says what became of the
+   * newest interruption while its row is out of sight. `onClear(topic)` is called to clear a retained message.
+   */
+  constructor({ scroller, list, jump, outcome, onClear }) {
     this.#scroller = scroller;
     this.#list = list;
     this.#jump = jump;
+    this.#outcome = outcome;
+    this.#onClear = onClear;
+    this.#sight = new IntersectionObserver((seen) => this.#seamSeen(seen.at(-1)), { root: scroller });
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     // A `toggle` does not bubble, but it can be captured.
     list.addEventListener("toggle", (event) => this.#toggled(event.target), true);
+    list.addEventListener("click", (event) => this.#clicked(event.target));
     jump.addEventListener("click", () => this.follow());
-    new ResizeObserver(() => this.#following && this.follow()).observe(scroller);
+    new ResizeObserver(() => this.#resized()).observe(scroller);
   }
 
   #scroller;
   #list;
   #jump;
+  #outcome;
+  #onClear;
+  #sight;
   #queue = [];
   #entries = new WeakMap();
   #empty = new Set();
   #ages = new Map();
   #flushed = 0;
   #seam = null;
+  #seamInSight = true;
   #following = true;
+  #height = 0;
   #unseen = 0;
   #flushSoon = paced(() => this.#flush(), FLUSH_PAUSE_MS);
 
@@ -63,6 +75,8 @@ export class StreamView {
     this.#empty.clear();
     this.#ages.clear();
     this.#seam = null;
+    this.#sight.disconnect();
+    this.#showOutcome();
     this.#list.replaceChildren();
     this.follow();
   }
@@ -78,7 +92,8 @@ export class StreamView {
       note: whole ? "" : `\n${plural(Math.round(size), "character")} in all: too long to be kept here`,
       earlier,
       replayed: earlier && interruption !== null,
-      face: FACES[face].mark,
+      face: FACES[face].name,
+      retained: envelope.retained === true,
       at: new Date(),
     });
   }
@@ -94,12 +109,13 @@ export class StreamView {
   /** Bring the newest interruption up to date. */
   updateSeam() {
     this.#seam?.update();
+    this.#showOutcome();
   }
 
   /** Bring the ages up to date, and fill what is out of sight if there is time. */
   everySecond() {
     const now = Date.now();
-    for (const [cell, at] of this.#ages) setText(cell, age((now - at) / 1000));
+    for (const [cell, at] of this.#ages) setText(cell, quietAge((now - at) / 1000));
     if (this.#flushed < QUIET_ROWS) for (const row of this.#empty) this.#fill(row);
     this.#flushed = 0;
   }
@@ -138,6 +154,9 @@ export class StreamView {
       this.#seam?.update(); // for the last time
       this.#seam = entry.seam;
       this.#seam.update();
+      this.#seamInSight = true; // until the observer says otherwise
+      this.#sight.disconnect();
+      this.#sight.observe(this.#seam.row);
       return this.#seam.row;
     }
     if (entry.gap) {
@@ -167,18 +186,17 @@ export class StreamView {
 
   #fill(row) {
     this.#empty.delete(row);
-    const { topic, offset, payload, earlier, replayed, face, at } = this.#entries.get(row);
+    const { topic, offset, payload, retained, earlier, replayed, at } = this.#entries.get(row);
     const details = element("details");
     const summary = element("summary");
-    const ageCell = element("span", "age", replayed ? "replayed" : earlier ? "earlier" : age((Date.now() - at) / 1000));
+    const ageCell = element("span", "age", replayed ? "replayed" : earlier ? "earlier" : quietAge((Date.now() - at) / 1000));
     ageCell.title = earlier ? "published before this connection asked for it" : clock(at);
     if (!earlier) this.#ages.set(ageCell, at.getTime());
     summary.append(
       element("span", "offset", String(offset)),
-      topicCell(topic),
+      topicCell(topic, retained),
       valueCell(payload),
       ageCell,
-      element("span", "face", face),
     );
     details.append(summary);
     row.append(details);
@@ -190,8 +208,36 @@ export class StreamView {
     details.scrollIntoView({ block: "nearest" });
   }
 
+  #clicked(target) {
+    const button = target.closest(".clear");
+    if (button) this.#onClear(this.#entries.get(button.closest(".message")).topic, button);
+  }
+
+  #seamSeen(entry) {
+    this.#seamInSight = entry.isIntersecting;
+    this.#showOutcome();
+  }
+
+  #showOutcome() {
+    const seam = this.#seam;
+    this.#outcome.hidden = seam === null || this.#seamInSight;
+    if (this.#outcome.hidden) return;
+    this.#outcome.className = `outcome ${seam.tone}`;
+    const mark = { open: "cut", warning: "gap" }[seam.tone] ?? "check";
+    this.#outcome.querySelector("use").setAttribute("href", `#icon-${mark}`);
+    setText(this.#outcome.querySelector("strong"), seam.title);
+    setText(this.#outcome.querySelector("span"), seam.brief);
+  }
+
+  #resized() {
+    this.#height = this.#scroller.clientHeight;
+    if (this.#following) this.follow();
+  }
+
   #scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    // Less height is less of the end in sight, and not somebody who scrolls: what follows goes on to.
+    if (this.#following && clientHeight !== this.#height) return;
     this.#following = scrollHeight - scrollTop - clientHeight < FOLLOW_PX;
     if (this.#following) this.#unseen = 0;
     this.#showJump();
@@ -216,7 +262,7 @@ class Seam {
     this.#title = element("strong");
     this.#detail = element("span");
     text.append(this.#title, " ", this.#detail);
-    this.#button = element("button", "link", "Resume now");
+    this.#button = element("button", "link", "Resume");
     this.#button.type = "button";
     this.#button.addEventListener("click", () => session.resume());
     this.#bar = element("span", "seam-bar");
@@ -232,6 +278,22 @@ class Seam {
   #bar;
   #returns = null;
 
+  get title() {
+    return this.#title.textContent;
+  }
+
+  /** What the row says beside the title, where there is less room. */
+  get brief() {
+    if (this.#interruption.ended === null) return this.#detail.textContent;
+    const { replayed } = this.#interruption;
+    return `${replayed ? `${count(replayed)} replayed` : "none missed"} · ${this.#verdict()}`;
+  }
+
+  /** "open" while the wait lasts, "warning" where something is missing, else "". */
+  get tone() {
+    return ["open", "warning"].find((tone) => this.row.classList.contains(tone)) ?? "";
+  }
+
   update() {
     const session = this.#session;
     const { kind, at, resumedAt, ended, missing, twice } = this.#interruption;
@@ -246,12 +308,17 @@ class Seam {
   }
 
   #outcome() {
-    const { kind, replayed, twice, missing } = this.#interruption;
+    const { kind, replayed } = this.#interruption;
     const away = `${duration(this.#interruption.seconds(performance.now()))} away`;
     const brought = replayed ? `${plural(replayed, "missed message")} replayed` : "no message missed";
+    return [...(kind === "switched" ? [] : [away]), brought, this.#verdict()].join(" · ");
+  }
+
+  #verdict() {
+    const { missing, twice } = this.#interruption;
     const lost = missing ? "not all of them: see the gap" : "nothing lost";
     const double = twice ? `${plural(twice, "message")} came twice` : "nothing twice";
-    return [...(kind === "switched" ? [] : [away]), brought, `${lost}, ${double}`].join(" · ");
+    return `${lost}, ${double}`;
   }
 
   #runBar(returns) {
@@ -281,7 +348,7 @@ function waitText(interruption, session) {
 
 function comingBack(session) {
   if (session.state === "connecting") return "resuming …";
-  if (session.returns === null) return "until you continue";
+  if (session.returns === null) return "until you resume";
   const verb = session.state === "away" ? "trying again" : "back";
   return `${verb} in ${Math.ceil(Math.max(0, session.returns - performance.now()) / 1000)} s`;
 }
@@ -293,7 +360,12 @@ function gapText({ reason, after, until, dropped = 0 }) {
   return `Gap: messages ${range} are gone. Retention has evicted them; what is left follows.`;
 }
 
-function topicCell(topic) {
+/** What has just come needs no age: at twenty messages a second every row would have the same. */
+function quietAge(seconds) {
+  return seconds < 1 ? "" : age(seconds);
+}
+
+function topicCell(topic, retained) {
   const cell = element("span", "topic");
   cell.title = topic.slice(0, 1000);
   const cut = topic.lastIndexOf("/") + 1;
@@ -301,6 +373,7 @@ function topicCell(topic) {
   const parents = element("span", "topic-parents");
   parents.append(element("bdi", "", topic.slice(0, cut).slice(-200)));
   cell.append(parents, element("bdi", "topic-leaf", topic.slice(cut).slice(0, 200)));
+  if (retained) cell.append(pin("published to be retained"));
   return cell;
 }
 
@@ -310,7 +383,7 @@ function valueCell(payload) {
   return cell;
 }
 
-function bodyOf({ topic, properties, payload, note, face, at }) {
+function bodyOf({ topic, properties, payload, retained, note, face, at }) {
   const body = element("div", "message-body");
   const facts = element("dl");
   const all = { topic: topic.slice(0, 2000), ...properties, received: `${clock(at)} over ${face}` };
@@ -318,6 +391,11 @@ function bodyOf({ topic, properties, payload, note, face, at }) {
     const fact = element("div");
     fact.append(element("dt", "", name), element("dd", "", value));
     facts.append(fact);
+  }
+  if (retained) {
+    const clear = element("button", "link clear", "Clear what is retained");
+    clear.type = "button";
+    facts.append(clear);
   }
   body.append(facts, element("pre", "", indented(payload, BODY_LENGTH) + note));
   return body;

@@ -30,7 +30,6 @@ export class TopicNode {
     this.isTopic = false;
     this.topics = 0;
     this.preview = "";
-    this.retained = false;
     /** When the last message came, here or beneath, in seconds; null when it is older than this page. */
     this.lastAt = null;
     /** Rises with each message, here or beneath. */
@@ -55,10 +54,14 @@ export class TopicTree {
     this.unlisted = 0;
     /** Rises when nodes come or go. */
     this.shape = (this.shape ?? 0) + 1;
+    this.#retained = new Set();
+    this.#retainedSince = new Set();
     this.#byTopic = new Map();
     this.#children = new Map([[this.root, new Map()]]);
   }
 
+  #retained;
+  #retainedSince;
   #byTopic;
   #children;
 
@@ -66,9 +69,11 @@ export class TopicTree {
   add(envelope, payload, second) {
     const node = this.#byTopic.get(envelope.topic) ?? this.#insert(envelope.topic);
     if (node) {
-      // There is little room: an object goes without its braces.
-      node.preview = oneLine(payload, PREVIEW_LENGTH).replace(/^\{(?!\})|(?<!\{)\}$/g, "");
-      node.retained = envelope.retained === true;
+      node.preview = oneLine(payload, PREVIEW_LENGTH);
+      if (envelope.retained && second !== null) {
+        this.#retained.add(envelope.topic);
+        this.#retainedSince.add(envelope.topic);
+      }
     } else {
       this.unlisted += 1;
     }
@@ -78,6 +83,26 @@ export class TopicTree {
       above.lastAt = second;
       (above.meter ??= new Meter()).add(second);
     }
+  }
+
+  /** Begin to learn which topics have a retained message: those that come by from now on count in any case. */
+  askRetained() {
+    this.#retainedSince = new Set();
+  }
+
+  /** Take these for the topics that had a retained message when that was asked. */
+  setRetained(topics) {
+    this.#retained = new Set([...topics, ...this.#retainedSince]);
+  }
+
+  /** Take note that the retained message of a topic has been cleared. */
+  cleared(topic) {
+    this.#retained.delete(topic);
+    this.#retainedSince.delete(topic);
+  }
+
+  hasRetained(topic) {
+    return this.#retained.has(topic);
   }
 
   /** Return the nodes that show, in order: those under open ones, or with `wanted` those on the way to a match. */

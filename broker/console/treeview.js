@@ -5,9 +5,9 @@
  * points at the active row with `aria-activedescendant`.
  */
 
-import { element, icon, reducedMotion, setText } from "./elements.js";
+import { element, icon, pin, reducedMotion, setText } from "./elements.js";
 import { sparkline } from "./meter.js";
-import { age, count, plural, rate } from "./words.js";
+import { ago, count, plural, rate } from "./words.js";
 
 const SPARK_WIDTH = 36;
 const SPARK_HEIGHT = 14;
@@ -75,7 +75,8 @@ export class TreeView {
     let active = "";
     this.#slots.forEach((slot, i) => {
       const node = i < shown ? this.#rows[first + i] : null;
-      slot.show(node, (first + i) * height, second, this.#wanted !== "");
+      const retained = node !== null && node.isTopic && this.#tree.hasRetained(node.path);
+      slot.show(node, (first + i) * height, second, this.#wanted !== "", retained);
       if (!node) return;
       slot.row.setAttribute("aria-selected", String(node.filter === this.#selected));
       slot.row.classList.toggle("active", node === this.#active);
@@ -172,7 +173,9 @@ class Slot {
     spark.setAttribute("aria-hidden", "true");
     this.#spark = document.createElementNS("http://www.w3.org/2000/svg", "path");
     spark.append(this.#spark);
-    this.row.append(this.#twist, this.#name, this.#preview, spark, this.#beat);
+    const mark = pin("has a retained message");
+    mark.ariaHidden = "true"; // the label of the row says it
+    this.row.append(this.#twist, this.#name, mark, this.#preview, spark, this.#beat);
     canvas.append(this.row);
   }
 
@@ -185,7 +188,7 @@ class Slot {
   #drawn = -1;
   #indent = -1;
 
-  show(node, top, second, allOpen) {
+  show(node, top, second, allOpen, retained) {
     this.row.hidden = !node;
     const same = node === this.node;
     this.node = node;
@@ -193,10 +196,10 @@ class Slot {
     const perSecond = node.meter?.rate(second) ?? 0;
     this.row.style.transform = `translateY(${top}px)`;
     if (!same) this.#dress(node);
-    this.#describe(node, allOpen);
+    this.#describe(node, allOpen, retained);
     setText(this.#preview, node.isTopic ? node.preview : "");
     setText(this.#beat, beat(node, perSecond, second));
-    this.#beat.classList.toggle("quiet", perSecond < SHOWN_RATE);
+    this.row.classList.toggle("quiet", perSecond < SHOWN_RATE);
     if (!same || this.#drawn !== second) this.#draw(node, second);
     if (same && node.isTopic && node.version !== this.#version && perSecond < FLASH_RATE_LIMIT) this.#flash();
     this.#version = node.version;
@@ -214,16 +217,17 @@ class Slot {
     this.#indent = node.depth;
   }
 
-  #describe(node, allOpen) {
+  #describe(node, allOpen, retained) {
     const parent = node.parent;
     this.row.setAttribute("aria-setsize", String(parent?.children.length ?? 1));
     this.row.setAttribute("aria-posinset", String((parent?.children.indexOf(node) ?? 0) + 1));
     if (node.children.length) this.row.setAttribute("aria-expanded", String(allOpen || node.open));
     else this.row.removeAttribute("aria-expanded");
-    this.row.classList.toggle("retained", node.isTopic && node.retained);
+    this.row.classList.toggle("retained", retained);
     const beneath = node.children.length ? count(node.topics) : "";
     if (this.#name.dataset.beneath !== beneath) this.#name.dataset.beneath = beneath;
-    const said = node.isTopic ? `, ${node.preview}` : `, ${plural(node.topics, "topic")}`;
+    const kept = retained ? "retained, " : "";
+    const said = node.isTopic ? `, ${kept}${node.preview}` : `, ${plural(node.topics, "topic")}`;
     this.row.ariaLabel = `${this.#name.textContent}${said}`;
   }
 
@@ -242,5 +246,5 @@ class Slot {
 /** Say how often where it is often, and how long ago where it is not. */
 function beat(node, perSecond, second) {
   if (perSecond >= SHOWN_RATE) return `${rate(perSecond)}/s`;
-  return node.lastAt === null ? "" : age(second - node.lastAt);
+  return node.lastAt === null ? "" : ago(second - node.lastAt);
 }

@@ -111,7 +111,7 @@ function writeObject(line, object, depth) {
     if (!first) line.add("mark", ", ");
     first = false;
     if (!line.goesOn()) return;
-    line.add("key", /^[\w$-]{1,40}$/.test(key) ? key : quoted(key, line.room));
+    line.add("key", quoted(key, line.room));
     line.add("mark", ": ");
     write(line, object[key], depth + 1);
   }

@@ -27,6 +27,11 @@ export function age(seconds) {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
+/** Say how long ago, so that it cannot be taken for a rate: "now", "4 s ago". */
+export function ago(seconds) {
+  return seconds < 1 ? "now" : `${age(seconds)} ago`;
+}
+
 /** Say how long something took: "0.4 s", "3.2 s", "48 s", "2 min". */
 export function duration(seconds) {
   return seconds < 10 ? `${seconds.toFixed(1)} s` : age(seconds);

@@ -1,22 +1,29 @@
 """The routes: which request goes to which endpoint. docs/protocol.md has the table."""
 
+from typing import Final
+
 from broker.endpoints.console import Console
 from broker.endpoints.guard import Guard
 from broker.endpoints.hub import Hub
 from broker.endpoints.operations import Operations
 from broker.endpoints.publishing import Publisher
 from broker.endpoints.read import Reader
-from broker.endpoints.reasons import error_response
 from broker.endpoints.sessions import WebSockets
 from broker.endpoints.sse import EventStreams
-from extra.http import Application, Handler, Request, Response, Router
+from extra.http import Application, Handler, NotFound, Request, Response, Router
 from extra.servers import Counters
 
 __all__ = ["build_application"]
 
 
-def build_application(hub: Hub, counters: Counters) -> Handler:
-    """Return the handler of every request: the routes, behind the guard."""
+OTHER_METHODS: Final = "GET HEAD POST PUT PATCH DELETE OPTIONS"
+
+
+def build_application(hub: Hub, counters: Counters, others: Handler | None = None) -> Handler:
+    """Return the handler of every request: the routes, behind the guard.
+
+    What is at no route goes to `others`, and so does `/`: the console is there when they have nothing.
+    """
     publisher = Publisher(hub)
     reader = Reader(hub)
     streams = EventStreams(hub)
@@ -50,4 +57,20 @@ def build_application(hub: Hub, counters: Counters) -> Handler:
     router = Router()
     for method, path, handler in routes:
         router.add(method, path, handler)
-    return Application(router, middleware=[Guard(hub.settings)], error_response=error_response)
+    if others is not None:
+        router.add(OTHER_METHODS, "/{any}", others, priority=-1)
+        router.add("GET", "/", _either(others, console.page), priority=1)
+    return Application(router, middleware=[Guard(hub.settings)], error_response=hub.tally.answer)
+
+
+def _either(first: Handler, second: Handler) -> Handler:
+    """Return a handler that asks `second` where `first` has found nothing."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            response = await first(request)
+        except NotFound:
+            return await second(request)
+        return await second(request) if response.status == 404 else response
+
+    return handle

@@ -24,7 +24,6 @@ POLICY: Final = (
 )
 HEADERS: Final = (
     ("Content-Security-Policy", POLICY),
-    ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
 )

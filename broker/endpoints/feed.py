@@ -9,7 +9,9 @@ nobody else.
 import asyncio
 import logging
 from abc import abstractmethod
-from typing import Final
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
 
 from extra.http import Wire
 from extra.pubsub import Broker, Consumer, WireForm
@@ -20,9 +22,11 @@ FEEDS_PER_TURN: Final = 1000
 CHUNK_BYTES: Final = 256 * 1024
 """So much is handed to the transport before asking it again whether it takes more."""
 
-logger = logging.getLogger("extra.broker")
+logger: Final = logging.getLogger("extra.broker")
 
 
+@final
+@mypyc_attr(native_class=True)
 class Flusher:
     """Writes out the feeds that have something, once per turn of the loop."""
 
@@ -58,6 +62,7 @@ class Flusher:
                 feed.abort()
 
 
+@mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
 class Feed(Consumer):
     """A session that is sent over a wire, in the form that its face speaks."""
 
@@ -73,6 +78,13 @@ class Feed(Consumer):
 
     def wake(self) -> None:
         self.flusher.add(self)
+
+    def relieve(self) -> None:
+        """Write out what the wire takes. One that has more than enough is a client that does not read."""
+        wire = self.wire
+        if wire is not None and wire.writable and not self.is_slow:
+            wire.write(self.session.outbox.take_bytes(CHUNK_BYTES))
+            self.quiet_s = 0
 
     def overflowed(self) -> None:
         self.is_slow = True

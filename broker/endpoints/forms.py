@@ -16,10 +16,7 @@ from extra.pubsub import FrameCache, Gap, Message, WireForm
 __all__ = ["Envelope", "EventForm", "Forms", "Frame", "MsgpackEnvelope", "RawEventForm"]
 
 FRAME_CACHE_LIMIT_BYTES: Final = 16 * 1024 * 1024
-"""So many bytes of encoded messages are kept: what is fanned out now.
-
-And what those who resume ask for again.
-"""
+"""So many bytes of encoded messages are kept: what is fanned out now, and what those who resume ask for."""
 
 
 class Envelope(WireForm):
@@ -61,10 +58,7 @@ class MsgpackEnvelope(WireForm):
 
 
 class Frame(WireForm):
-    """A WebSocket frame that holds an envelope: text around JSON, binary around msgpack.
-
-    Compressed if agreed upon.
-    """
+    """A WebSocket frame around an envelope: text for JSON, binary for msgpack, deflated if agreed upon."""
 
     def __init__(
         self, index: int, cache: FrameCache, envelope: WireForm, opcode: int, *, deflate: bool = False
@@ -92,15 +86,28 @@ class EventForm(WireForm):
         return event(self.envelope.encode(message), id=message.cursor)
 
     def encode_gap(self, gap: Gap) -> bytes:
-        return event(self.envelope.encode_gap(gap), event="gap")
+        return event(self.envelope.encode_gap(gap), event="gap", id=gap.cursor or None)
 
 
 class RawEventForm(EventForm):
     """A server-sent event with the payload alone: base64 when it is neither JSON nor text."""
 
     def encode(self, message: Message) -> bytes:
-        payload = message.payload if message.kind != "binary" else b64encode(message.payload)
-        return event(payload, id=message.cursor)
+        return event(raw_payload(message), id=message.cursor)
+
+
+class RetainedEventForm(EventForm):
+    """An event without an id: a retained message is older than where its reader stands, and stays."""
+
+    def encode(self, message: Message) -> bytes:
+        return event(self.envelope.encode(message))
+
+
+class RawRetainedEventForm(EventForm):
+    """The same, with the payload alone."""
+
+    def encode(self, message: Message) -> bytes:
+        return event(raw_payload(message))
 
 
 class Forms:
@@ -116,6 +123,13 @@ class Forms:
         self.deflated_binary_frame = Frame(7, self.cache, self.msgpack_envelope, BINARY, deflate=True)
         self.event = EventForm(4, self.cache, self.envelope)
         self.raw_event = RawEventForm(5, self.cache, self.envelope)
+        self.retained_event = RetainedEventForm(8, self.cache, self.envelope)
+        self.raw_retained_event = RawRetainedEventForm(9, self.cache, self.envelope)
+
+
+def raw_payload(message: Message) -> bytes:
+    """Return a payload as text: base64 when it is neither JSON nor text."""
+    return message.payload if message.kind != "binary" else b64encode(message.payload)
 
 
 def push_of(gap: Gap) -> GapPush:

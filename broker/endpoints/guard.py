@@ -16,6 +16,9 @@ from extra.http import Handler, Request, Response
 __all__ = ["Guard"]
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+FOREIGN_SITES: Final = frozenset({"cross-site", "same-site"})
+"""What browsers say of requests that pages of other origins make (W3C Fetch Metadata, `Sec-Fetch-Site`)."""
+
 EXPOSED: Final = "Extra-Cursor, Extra-Complete, Extra-More, Preference-Applied, Retry-After"
 ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, DELETE"
 PREFLIGHT_AGE_S: Final = 600
@@ -26,14 +29,15 @@ class Guard:
     """A middleware that refuses strangers and answers CORS preflights."""
 
     def __init__(self, settings: Settings) -> None:
-        self.origins = frozenset(origin.lower() for origin in settings.server.allow_origins)
+        self.origins = frozenset([origin.lower() for origin in settings.server.allow_origins])
         self.names = frozenset(
             {
                 "localhost",
                 settings.server.host.lower(),
-                *(name.lower() for name in settings.server.allow_hosts),
+                *[name.lower() for name in settings.server.allow_hosts],
             }
         )
+        self.last_host = ""  # the last that was checked and let in: checking takes longer than all the rest
 
     async def __call__(self, request: Request, following: Handler) -> Response:
         """Let `following` answer.
@@ -41,8 +45,13 @@ class Guard:
         Raises Forbidden when the request comes from a page that may not ask.
         """
         host = request.host.lower()
-        self._check_host(host, request)
+        if not host or host != self.last_host:
+            self._check_host(host, request)
+            self.last_host = host
         origin = (request.header("origin") or "").lower()
+        site = request.header("sec-fetch-site")
+        if site in FOREIGN_SITES and origin not in self.origins:
+            self._check_navigation(site, request)
         if not origin:
             return await following(request)
         is_allowed = origin in self.origins
@@ -55,6 +64,11 @@ class Guard:
         if is_allowed:
             response.headers = [*response.headers, *_cors(origin)]
         return response
+
+    def _check_navigation(self, site: str, request: Request) -> None:
+        """Refuse what a foreign page loads: it is not shown answers, but could ask for many costly ones."""
+        if request.header("sec-fetch-mode") != "navigate" or request.method not in SAFE_METHODS:
+            raise Forbidden(f"a page of another origin ({site}) may not do this (server.allow_origins)")
 
     def _check_host(self, host: str, request: Request) -> None:
         found = HOST.fullmatch(host)

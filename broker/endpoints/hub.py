@@ -8,31 +8,12 @@ from typing import Any, Protocol
 
 from broker.endpoints.feed import Flusher
 from broker.endpoints.forms import Forms
+from broker.endpoints.tally import Tally
 from broker.settings import Settings
 from extra.pubsub import Broker
 from extra.servers.eager import run_eagerly
 
-__all__ = ["Closing", "Hub", "Pace"]
-
-PACE_BYTES = 64 * 1024
-"""So much is published in one stretch before outboxes are written: a fraction of an outbox."""
-
-
-class Pace:
-    """Keeps a batch from filling outboxes of subscribers that would read, if only they were written to."""
-
-    __slots__ = ("spent",)
-
-    def __init__(self) -> None:
-        self.spent = 0
-
-    async def spend(self, size_bytes: int) -> None:
-        """Count what was published, and let the event loop turn when it has become much."""
-        self.spent += size_bytes
-        if self.spent >= PACE_BYTES:
-            self.spent = 0
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)  # one turn flushes what was woken in the turn before
+__all__ = ["Closing", "Hub"]
 
 
 class Closing(Protocol):
@@ -64,6 +45,8 @@ class Hub:
         self.forms = Forms()
         self.flusher = Flusher(asyncio.get_running_loop())
         self.open: set[Closing] = set()
+        self.tally = Tally()
+        self.polls = 0  # that wait
         self.is_draining = False
         self.goodbyes_total: dict[str, int] = {"slow": 0, "shutdown": 0}
 

@@ -2,12 +2,14 @@
 
 import os
 import resource
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
 from broker import __version__
 from broker.endpoints.hub import Hub
+from broker.settings import describe
 from extra import COMPILED
 from extra.http import Request, Response, problem
 from extra.servers import Counters
@@ -105,6 +107,11 @@ class Operations:
     def __init__(self, hub: Hub, counters: Counters) -> None:
         self.hub = hub
         self.counters = counters
+        self.limits = {
+            setting.key: value
+            for setting, value in describe(hub.settings)
+            if isinstance(value, int | float) and not isinstance(value, bool) and setting.key != "server.port"
+        }
 
     async def health(self, request: Request) -> Response:
         """Answer that the process lives."""
@@ -143,6 +150,36 @@ class Operations:
             {"": limits.retention.total_limit_bytes},
         )
         yield from _metric(
+            "gauge",
+            "limit",
+            "What each setting that is a number says, by its name.",
+            {f'name="{name}"': value for name, value in self.limits.items()},
+        )
+        yield from _metric(
+            "counter",
+            "limits_met_total",
+            "How often a limit was met: something was refused, ended or made to wait for it.",
+            {f'limit="{name}"': count for name, count in self._limits_met(figures["overflows"]).items()},
+        )
+        yield from _metric(
+            "counter",
+            "errors_total",
+            "Errors answered, by face and code.",
+            {
+                f'face="{face}",code="{code}"': count
+                for (face, code), count in sorted(self.hub.tally.errors.items())
+            },
+        )
+        yield from _metric(
+            "gauge",
+            "outbox_bytes",
+            "Bytes of messages that wait in outboxes (broker.outbox_limit_bytes).",
+            {"": sum([session.outbox.size for session in self.hub.broker.sessions.values()])},
+        )
+        yield from _metric(
+            "gauge", "polls", "Long-polls that wait (poll.wait_limit_s).", {"": self.hub.polls}
+        )
+        yield from _metric(
             "counter",
             "goodbyes_total",
             "Connections that the broker has ended, by reason.",
@@ -165,6 +202,16 @@ class Operations:
                 resident = int(statm.read().split()[1]) * PAGE_BYTES
             yield from _metric("gauge", "resident_memory_bytes", "Memory that is resident.", {"": resident})
 
+    def _limits_met(self, overflows: int) -> Counter[str]:
+        """Return how often each limit was met. A deadline is one."""
+        counters = self.counters
+        met = Counter(dict.fromkeys(self.limits, 0))
+        met.update(self.hub.tally.limits_met)
+        met.update(counters.limits_met)
+        met.update(counters.timeouts)
+        met["broker.outbox_limit_bytes"] += overflows
+        return met
+
     def _server_lines(self) -> Iterable[str]:
         counters = self.counters
         yield from _metric(
@@ -178,6 +225,12 @@ class Operations:
             },
         )
         yield from _metric(
+            "gauge",
+            "received_bytes_waiting",
+            "Bytes of unfinished requests and messages (server.receive_limit_bytes).",
+            {"": counters.buffered_bytes_now},
+        )
+        yield from _metric(
             "counter",
             "requests_total",
             "Requests answered.",
@@ -186,11 +239,26 @@ class Operations:
                 for (method, status), count in sorted(counters.requests.items())
             },
         )
+        yield from _metric(
+            "gauge",
+            "unsent_bytes",
+            "Bytes written that clients have not taken (server.write_high_water_bytes).",
+            {"": counters.unsent_bytes_now},
+        )
+        yield from _metric(
+            "counter",
+            "timeouts_total",
+            "Connections ended for a deadline, by its setting.",
+            {
+                f'deadline="{name}"': counters.timeouts[name]
+                for name in self.limits
+                if name.endswith("_timeout_s")
+            },
+        )
         for name, text, value in (
             ("connections_accepted_total", "Connections accepted.", counters.accepted),
             ("connections_refused_total", "Connections beyond server.connections_limit.", counters.refused),
             ("protocol_errors_total", "Requests and frames that broke the rules.", counters.protocol_errors),
-            ("timeouts_total", "Connections ended for a deadline.", counters.timeouts),
             ("handler_failures_total", "Bugs: exceptions that nobody foresaw.", counters.handler_failures),
             ("received_bytes_total", "Bytes received.", counters.bytes_received),
             ("sent_bytes_total", "Bytes sent.", counters.bytes_sent),

@@ -7,7 +7,7 @@ import re
 from math import nan
 from typing import Final
 
-from extra.errors import InvalidCommand
+from extra.errors import InvalidCommand, InvalidFilter
 from extra.http import Request
 from extra.pubsub import Since, parse_since
 from extra.topics import filter_from_url
@@ -20,7 +20,7 @@ FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
 
 def topic_of(request: Request) -> str:
     """Return the topic of the path, not checked: what would be a wildcard there is one here, and refused."""
-    return filter_from_url(request.params["topic"])
+    return _filter_of(request.params["topic"])
 
 
 def filters_of(request: Request) -> list[str]:
@@ -28,7 +28,20 @@ def filters_of(request: Request) -> list[str]:
     texts = [request.params["topic"]] if "topic" in request.params else request.query_values("topic")
     if not texts:
         raise InvalidCommand("parameter 'topic' is missing: give a topic filter, or several")
-    return list(dict.fromkeys(filter_from_url(text) for text in texts))
+    return list(dict.fromkeys([_filter_of(text) for text in texts]))
+
+
+def _filter_of(text: str) -> str:
+    """Return the topic filter that a URL stands for, not checked.
+
+    Raises:
+        InvalidFilter: `**` is not its last level. As a topic's own level it could be read, and not be meant.
+    """
+    if "**" in text.split("/")[:-1]:
+        raise InvalidFilter(
+            f"topic filter {text[:80]!r} has '**' before the last level: it has to be the last"
+        )
+    return filter_from_url(text)
 
 
 def since_of(request: Request, default: str) -> Since:

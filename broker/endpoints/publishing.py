@@ -1,16 +1,18 @@
 """Publishing over HTTP: one message as a body, or many in one request."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
 
-from broker.endpoints.hub import PACE_BYTES, Hub, Pace
+from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import flag_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
+from extra.errors import ExtraError, InvalidCommand, LimitExceeded
 from extra.http import Request, Response, json_response
-from extra.payloads import JSONValue
+from extra.payloads import JSONValue, content_type_flaw, headers_flaw
 from extra.protocols.commands import (
+    MAX_KEY_BYTES,
     Publish,
     Rejected,
     decode_publishes_json,
@@ -29,12 +31,12 @@ BATCH_FACTOR: Final = 8
 
 DECODERS: Final[Mapping[str, Callable[[bytes, int], list[Publish | Rejected]]]] = {
     "application/json": decode_publishes_json,
+    "application/x-www-form-urlencoded": decode_publishes_json,  # what `curl -d` says unasked
     "application/x-ndjson": decode_publishes_lines,
     "application/jsonl": decode_publishes_lines,
-    "application/msgpack": decode_publishes_msgpack,
-    "application/x-msgpack": decode_publishes_msgpack,
-    "application/vnd.msgpack": decode_publishes_msgpack,
 }
+
+MSGPACK: Final = frozenset(("application/msgpack", "application/x-msgpack", "application/vnd.msgpack"))
 
 
 class Publisher:
@@ -44,13 +46,15 @@ class Publisher:
         self.hub = hub
         self.broker = hub.broker
 
-    async def publish(self, request: Request) -> Response:
+    def publish(self, request: Request) -> Awaitable[Response]:
         """Publish the body."""
-        return await self._publish(request, retain=flag_of(request, "retain") or False)
+        return self._publish(request, retain=flag_of(request, "retain") or False)
 
-    async def retain(self, request: Request) -> Response:
+    def retain(self, request: Request) -> Awaitable[Response]:
         """Publish the body and retain it."""
-        return await self._publish(request, retain=True)
+        if flag_of(request, "retain") is False:
+            raise InvalidCommand("parameter 'retain' is 0, and PUT retains: POST does not")
+        return self._publish(request, retain=True)
 
     async def clear(self, request: Request) -> Response:
         """Let go of what the topic retains; 204 also when there was nothing."""
@@ -62,34 +66,57 @@ class Publisher:
         _refuse_encoding(request)
         media_type = (request.header("content-type") or "application/json").partition(";")[0].strip().lower()
         decode = DECODERS.get(media_type)
-        if decode is None:
-            raise Unsupported(f"content type {media_type[:80]!r}: one of {', '.join(DECODERS)}")
+        if decode is None and media_type not in MSGPACK:
+            known = ", ".join([*DECODERS, *sorted(MSGPACK)])
+            raise Unsupported(f"content type {media_type[:80]!r}: one of {known}")
         limits = self.hub.settings.broker
         body = await request.body(
             limits.max_payload_bytes * BATCH_FACTOR, f"{BATCH_FACTOR} x broker.max_payload_bytes"
         )
+        most = limits.batch_limit_messages
+        if decode is not None:
+            items = decode(body, most)
+        else:
+            items = decode_publishes_msgpack(body, most, limits.max_payload_bytes)
         answers: list[JSONValue] = []
-        stride = _Stride(self.broker)
-        for item in decode(body, limits.batch_limit_messages):
+        messages: list[Message] = []
+        keys: list[str | None] = []
+        places: list[int] = []
+        for item in items:
             if isinstance(item, Rejected):
-                answers += await stride.publish()
-                answers.append(_refusal(item.code, item.message))
+                answers.append(self._refusal(item.code, item.message))
                 continue
-            stride.add(message_of(item, self.broker), item.key)
-            if stride.size >= PACE_BYTES:
-                answers += await stride.publish()
-        answers += await stride.publish()
-        status = 207 if any(isinstance(answer, dict) and "error" in answer for answer in answers) else 201
-        return json_response(answers, status)
+            messages.append(message_of(item, self.broker))
+            keys.append(item.key)
+            places.append(len(answers))
+            answers.append(None)
+        for place, outcome in zip(places, await self.broker.publish_messages(messages, keys), strict=True):
+            if isinstance(outcome, ExtraError):
+                answers[place] = self._refusal(outcome.code, str(outcome))
+            else:
+                answers[place] = _told(outcome)
+        failed = [each for each in answers if isinstance(each, dict) and "error" in each]
+        return json_response(answers, 207 if failed else 201)
+
+    def _refusal(self, code: str, message: str) -> JSONValue:
+        self.hub.tally.count("http", code, message)
+        return {"error": {"code": code, "message": message}}
 
     async def _publish(self, request: Request, retain: bool) -> Response:
         _refuse_encoding(request)
         broker = self.broker
         ttl = number_of("ttl", request.query_value("ttl") or request.header("extra-ttl"), 0.001, TTL_MOST_S)
-        key = request.query_value("key") or request.header("idempotency-key")
+        key = request.query_value("key")
+        if key is None:
+            key = request.header("idempotency-key")
+        if key is not None and not 0 < len(key.encode()) <= MAX_KEY_BYTES:
+            raise InvalidCommand(f"an idempotency key has 1 to {MAX_KEY_BYTES} bytes")
         headers = _headers_of(request)
+        given_type = request.header("content-type") or None
+        if given_type is not None and (flaw := content_type_flaw(given_type)):
+            raise InvalidCommand(flaw)
         payload = await request.body(broker.limits.max_payload_bytes, "broker.max_payload_bytes")
-        kind, content_type = admit_payload(payload, request.header("content-type"))
+        kind, content_type = admit_payload(payload, given_type)
         message = Message(
             topic_of(request),
             payload,
@@ -99,43 +126,17 @@ class Publisher:
             expires_at=broker.expiry(ttl),
             retained=retain,
         )
-        receipt = await broker.publish_message(message, key)
+        reached = broker.publish_at_once(message) if key is None else -1
+        if reached < 0:
+            receipt = await broker.publish_message(message, key)
+        else:
+            receipt = Receipt(message.topic, message.offset, message.cursor, reached)
         return Response(
             201,
             msgspec.json.encode(_told(receipt)),
             content_type="application/json",
             headers=(("Extra-Cursor", receipt.cursor),),
         )
-
-
-class _Stride:
-    """Messages of a batch that are published as one: an engine with a disk writes them in one go."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.size = 0
-        self._broker = broker
-        self._messages: list[Message] = []
-        self._keys: list[str | None] = []
-        self._pace = Pace()
-
-    def add(self, message: Message, key: str | None) -> None:
-        self._messages.append(message)
-        self._keys.append(key)
-        self.size += message.size
-
-    async def publish(self) -> list[JSONValue]:
-        """Publish what was added, and return a receipt or an error for each."""
-        if not self._messages:
-            return []
-        answers = await self._broker.publish_messages(self._messages, self._keys)
-        await self._pace.spend(self.size)
-        self.size = 0
-        self._messages = []
-        self._keys = []
-        return [
-            _told(answer) if isinstance(answer, Receipt) else _refusal(answer.code, str(answer))
-            for answer in answers
-        ]
 
 
 def message_of(publish: Publish, broker: Broker) -> Message:
@@ -160,20 +161,19 @@ def _told(receipt: Receipt) -> dict[str, JSONValue]:
     }
 
 
-def _refusal(code: str, message: str) -> JSONValue:
-    return {"error": {"code": code, "message": message}}
-
-
 def _headers_of(request: Request) -> dict[str, str] | None:
     """Return the message's headers: the request's that begin with `Extra-Header-`, without that.
 
-    How many and how large they may be, `server.headers_limit` and `server.head_limit_bytes` say.
+    Raises:
+        LimitExceeded: they are too many or too long.
     """
     headers = {
         name[len(HEADER_PREFIX) :].decode("ascii"): value.decode("latin-1")
         for name, value in request.headers
         if name.startswith(HEADER_PREFIX) and len(name) > len(HEADER_PREFIX)
     }
+    if flaw := headers_flaw(headers):
+        raise LimitExceeded(flaw)
     return headers or None
 
 

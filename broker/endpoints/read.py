@@ -16,8 +16,8 @@ __all__ = ["Bell", "Reader"]
 
 LIMIT: Final = 1000
 LIMIT_MOST: Final = 10_000
-PAGE_LIMIT_BYTES: Final = 4 * 1024 * 1024
-"""A page ends here as well, whatever `limit` says: it is made in one piece."""
+PAGE_LIMIT_BYTES: Final = 1024 * 1024
+"""A page ends here as well, whatever `limit` says: it is made in one piece, up to six times that in JSON."""
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 MSGPACK: Final = "application/msgpack"
@@ -81,7 +81,6 @@ class Reader:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.polls = 0
 
     async def read(self, request: Request) -> Response:
         """Answer with a page, 204 when a long-poll ended with nothing, or 410 when something is missing."""
@@ -96,19 +95,20 @@ class Reader:
         wait_s, preference = self._wait(request)
         since = since_of(request, "start")
         page = await broker.read(filters, since, int(limit), retained, limit_bytes=PAGE_LIMIT_BYTES)
-        if wait_s is not None and not page.messages and page.complete and request.method != "HEAD":
+        if wait_s is not None and not page.messages and not page.resume and request.method != "HEAD":
             await self._poll(filters, page.cursor, wait_s)
             since = parse_since(page.cursor)
             page = await broker.read(filters, since, int(limit), None, limit_bytes=PAGE_LIMIT_BYTES)
         headers = [
             ("Cache-Control", "no-store"),
             ("Vary", "Accept"),
-            ("Extra-Cursor", page.cursor if page.complete else page.resume),
+            ("Extra-Cursor", page.resume or page.cursor),
             *preference,
         ]
         if self.hub.is_draining:
             headers.append(("Retry-After", str(1 + int(self.hub.reconnect_after()))))
-        if not page.complete:
+        if page.resume:
+            broker.gaps_total += 1
             return _gone(page, since, broker.epoch(), headers)
         if wait_s is not None and not page.messages:
             return Response(204, headers=headers)
@@ -117,11 +117,11 @@ class Reader:
     async def _poll(self, filters: list[str], cursor: str, wait_s: float) -> None:
         if self.hub.is_draining:
             return
-        self.polls += 1
+        self.hub.polls += 1
         try:
             await Bell(self.hub).wait(filters, cursor, wait_s)
         finally:
-            self.polls -= 1
+            self.hub.polls -= 1
 
     def _wait(self, request: Request) -> tuple[float | None, list[tuple[str, str]]]:
         """Return how long to wait, and what to say of a preference (RFC 7240) that was followed."""
@@ -143,8 +143,11 @@ class Reader:
             return Response(200, body, content_type=MSGPACK, headers=headers)
         envelopes = [message.frame(forms.envelope) for message in page.messages]
         if media_type == NDJSON:
-            headers += [("Extra-Complete", "true"), ("Extra-More", "true" if page.more else "false")]
-            lines = b"".join(envelope + b"\n" for envelope in envelopes)
+            headers += [
+                ("Extra-Complete", "true" if page.complete else "false"),
+                ("Extra-More", "true" if page.more else "false"),
+            ]
+            lines = b"".join([envelope + b"\n" for envelope in envelopes])
             return Response(200, lines, content_type=NDJSON, headers=headers)
         body = page_json(envelopes, page.cursor, page.complete, page.more)
         return Response(200, body, content_type=JSON, headers=headers)

@@ -1,38 +1,22 @@
-"""One table from the stable error codes to what each protocol says."""
+"""What each protocol says to the stable error codes. The table for HTTP is that of `extra.http`."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
-from extra.errors import ExtraError
-from extra.http import Response, problem
+from broker.settings import SETTINGS
+from extra.errors import ExtraError, LimitExceeded
+from extra.http import STATUSES, Response, problem
 
-__all__ = ["CLOSE_CODES", "STATUSES", "NotAcceptable", "NotSubscribed", "Unsupported", "error_response"]
-
-STATUSES: Final[Mapping[str, int]] = {
-    "invalid_topic": 400,
-    "invalid_filter": 400,
-    "invalid_cursor": 400,
-    "invalid_payload": 400,
-    "invalid_command": 400,
-    "not_subscribed": 409,
-    "unauthenticated": 401,
-    "forbidden": 403,
-    "auth_error": 403,
-    "not_found": 404,
-    "method_not_allowed": 405,
-    "request_timeout": 408,
-    "unrecoverable_position": 410,
-    "limit_exceeded": 413,
-    "unsupported": 415,
-    "remote_protocol_error": 400,
-    "local_protocol_error": 500,
-    "engine_error": 500,
-    "engine_unavailable": 503,
-    "broker_closed": 503,
-    "channel_closed": 503,
-    "internal": 500,
-}
-"""The HTTP status of each code. An error that knows its own `status` (a codec's 414, 431, 505) keeps it."""
+__all__ = [
+    "CLOSE_CODES",
+    "STATUSES",
+    "NotAcceptable",
+    "NotSubscribed",
+    "Unsupported",
+    "error_response",
+    "limit_in",
+]
 
 CLOSE_CODES: Final[Mapping[str, int]] = {
     "shutdown": 1001,
@@ -43,6 +27,10 @@ CLOSE_CODES: Final[Mapping[str, int]] = {
     "request_timeout": 4408,
 }
 """The WebSocket close code of each reason for which the broker ends a connection."""
+
+
+KEYS: Final = frozenset([setting.key for setting in SETTINGS])
+DOTTED: Final = re.compile(r"[a-z]+\.[a-z_]+")
 
 
 class Unsupported(ExtraError):
@@ -70,4 +58,15 @@ def error_response(error: Exception) -> Response:
         return problem(500, ExtraError.code, "internal error, see the broker's log")
     status = getattr(error, "status", STATUSES.get(error.code, 500))
     headers = getattr(error, "response_headers", (("Retry-After", "1"),) if error.temporary else ())
-    return problem(status, error.code, str(error), headers=headers)
+    message = str(error)
+    if error.code == LimitExceeded.code and (limit := limit_in(message)):
+        return problem(status, error.code, message, headers=headers, limit=limit)
+    return problem(status, error.code, message, headers=headers)
+
+
+def limit_in(message: str) -> str:
+    """Return the setting that a message names, the last one: what a client has sent stands before it.
+
+    Empty when it names none.
+    """
+    return next((name for name in reversed(DOTTED.findall(message)) if name in KEYS), "")

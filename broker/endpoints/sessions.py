@@ -1,22 +1,29 @@
 """WebSocket sessions: commands in, pushes out.
 
-Commands of one connection run in order, in one coroutine that exists only while there are any; one that never
-suspends (the memory engine, nothing to replay) runs to its end within the call that brought it. While
-commands wait, for a replay or for room in the outbox, the connection is not read: a client that does not take
-its answers cannot ask for more.
+Commands of one connection run in order. Publishing is done where it arrives, as long as nothing has to be
+waited for; everything else runs in one coroutine that exists only while there is any. While commands wait,
+for a replay or for room in the outbox, the connection is not read: a client that does not take its answers
+cannot ask for more.
+
+Publishing where it arrives takes 3.4 us of processor time for a message of 128 bytes, the frame included,
+7.1 us in the coroutine: `make bench ARGS=publish`.
 """
 
+import asyncio
 from collections import deque
-from typing import Final
+from time import perf_counter
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
 
 from broker import __version__
 from broker.endpoints.feed import Feed
-from broker.endpoints.hub import PACE_BYTES, Hub, Pace
+from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
 from broker.endpoints.publishing import message_of
 from broker.endpoints.reasons import CLOSE_CODES, NotSubscribed
 from extra.errors import ChannelClosed, ExtraError, InvalidCommand
-from extra.http import Request, Response, WebSocket, WebSocketResponse, WebSocketTaker
+from extra.http import Request, Response, WebSocket, WebSocketResponse
 from extra.protocols.commands import (
     Ack,
     Command,
@@ -45,9 +52,13 @@ from extra.pubsub import Since, format_cursor, parse_overflow, parse_since
 
 __all__ = ["WebSocketFeed", "WebSockets"]
 
+SLICE_S: Final = 0.005
+"""After so long, commands of a connection let others have their turn; a command itself is bounded work."""
+
 JSON: Final = "extra.v1.json"
 MSGPACK: Final = "extra.v1.msgpack"
 
+RUN_LIMIT_BYTES: Final = 64 * 1024
 RUN_LIMIT_COMMANDS: Final = 256
 """So many commands to publish are taken as one: their answers are a fraction of an outbox."""
 
@@ -82,8 +93,10 @@ class WebSockets:
         )
 
 
-class WebSocketFeed(Feed, WebSocketTaker):
-    """One WebSocket session."""
+@final
+@mypyc_attr(native_class=True)
+class WebSocketFeed(Feed):
+    """One WebSocket session: a `WebSocketTaker`."""
 
     def __init__(self, hub: Hub, is_msgpack: bool, overflow: str, first: Subscribe | None) -> None:
         forms = hub.forms
@@ -128,7 +141,8 @@ class WebSocketFeed(Feed, WebSocketTaker):
 
     def received_binary(self, data: bytes) -> None:
         if self.is_msgpack:
-            self._receive(decode_commands_msgpack(data, self.hub.settings.websocket.commands_limit))
+            limit = self.hub.settings.websocket.commands_limit
+            self._receive(decode_commands_msgpack(data, limit, self.broker.limits.max_payload_bytes))
         else:
             self._refuse("extra.v1.json takes text frames")
 
@@ -165,9 +179,14 @@ class WebSocketFeed(Feed, WebSocketTaker):
     def _receive(self, commands: list[Command | Rejected]) -> None:
         if self.socket is None:
             return  # it has had its goodbye
-        self.commands.extend(commands)
-        if not self.is_running:
-            self._run()
+        if self.is_running:
+            self.commands.extend(commands)
+            return
+        for done, command in enumerate(commands):
+            if not isinstance(command, Publish) or not self._publish_at_once(command):
+                self.commands.extend(commands[done:])
+                self._run()
+                return
 
     def _run(self) -> None:
         self.is_running = True
@@ -177,20 +196,23 @@ class WebSocketFeed(Feed, WebSocketTaker):
 
     async def _run_commands(self) -> None:
         """Run what waits. Ends with the connection: `closed` empties the queue and closes the session."""
-        pace = Pace()
+        began = perf_counter()
         try:
             while self.commands:
+                if perf_counter() - began > SLICE_S:
+                    await asyncio.sleep(0)
+                    began = perf_counter()
                 if not isinstance(self.commands[0], Subscribe):  # which waits for room as it catches up
                     await self.session.wait_for_room()
                 command = self.commands.popleft()
                 if isinstance(command, Rejected):
                     self._reject(command)
                     continue
-                if isinstance(command, Publish):
-                    await pace.spend(await self._publish(self._run_of(command)))
-                    continue
                 try:
-                    await self._execute(command)
+                    if isinstance(command, Publish):
+                        await self._publish(self._run_of(command))
+                    else:
+                        await self._execute(command)
                 except ChannelClosed:
                     raise
                 except ExtraError as error:
@@ -216,11 +238,25 @@ class WebSocketFeed(Feed, WebSocketTaker):
         elif isinstance(command, Ping):
             self.push(Pong(id=command.id))
 
+    def _publish_at_once(self, command: Publish) -> bool:
+        """Publish, and return True, unless something has to be waited for."""
+        if command.key is not None or not self.session.has_room():
+            return False
+        message = message_of(command, self.broker)
+        try:
+            reached = self.broker.publish_at_once(message)
+        except ExtraError as error:
+            self._push_error(command, error)
+            return True
+        if reached >= 0 and command.id is not None:
+            self._answer(command.id, message.topic, message.offset, message.cursor, reached)
+        return reached >= 0
+
     def _run_of(self, first: Publish) -> list[Publish]:
         """Return a command and those that wait behind it to publish as well: an engine takes them as one."""
         run = [first]
         size = len(first.payload)
-        while self.commands and size < PACE_BYTES and len(run) < RUN_LIMIT_COMMANDS:
+        while self.commands and size < RUN_LIMIT_BYTES and len(run) < RUN_LIMIT_COMMANDS:
             command = self.commands[0]
             if not isinstance(command, Publish):
                 break
@@ -229,8 +265,8 @@ class WebSocketFeed(Feed, WebSocketTaker):
             size += len(command.payload)
         return run
 
-    async def _publish(self, run: list[Publish]) -> int:
-        """Publish, answer each command in its turn, and return how many bytes it was."""
+    async def _publish(self, run: list[Publish]) -> None:
+        """Publish, and answer each command in its turn."""
         broker = self.broker
         messages = [message_of(command, broker) for command in run]
         answers = await broker.publish_messages(messages, [command.key for command in run])
@@ -238,30 +274,30 @@ class WebSocketFeed(Feed, WebSocketTaker):
             if isinstance(answer, ExtraError):
                 await self._fail(command, answer)
             elif command.id is not None:
-                self.push(
-                    Published(
-                        id=command.id,
-                        topic=answer.topic,
-                        offset=answer.offset,
-                        cursor=answer.cursor,
-                        subscribers=answer.subscribers,
-                    )
-                )
-        return sum(message.size for message in messages)
+                self._answer(command.id, answer.topic, answer.offset, answer.cursor, answer.subscribers)
+
+    def _answer(self, id: int | str, topic: str, offset: int, cursor: str, reached: int) -> None:
+        self.push(Published(id=id, topic=topic, offset=offset, cursor=cursor, subscribers=reached))
 
     async def _fail(self, command: Command, error: ExtraError) -> None:
         await self.broker.catch_up(self.session)  # what a failed subscription has held back
-        self.push(ErrorPush(id=command.id, code=error.code, message=str(error), temporary=error.temporary))
+        self._push_error(command, error)
+
+    def _push_error(self, command: Command, error: ExtraError) -> None:
+        message = str(error)
+        self.hub.tally.count("websocket", error.code, message)
+        self.push(ErrorPush(id=command.id, code=error.code, message=message, temporary=error.temporary))
 
     async def _subscribe(self, command: Subscribe) -> None:
         filters = list(dict.fromkeys(command.filters))
         since = parse_since(command.since) if command.since is not None else Since("now")
-        if command.overflow is not None:
-            self.session.outbox.overflow = parse_overflow(command.overflow)
+        overflow = parse_overflow(command.overflow) if command.overflow is not None else None
         broker = self.broker
         replay = await broker.add_filters(
             self.session, filters, since, retained=command.retained, replay_all=command.replay == "all"
         )
+        if overflow is not None:
+            self.session.outbox.overflow = overflow
         await broker.catch_up(self.session)
         self.push(
             Subscribed(id=command.id, cursor=broker.cursor(), replayed=replay.count, complete=replay.complete)
@@ -287,6 +323,7 @@ class WebSocketFeed(Feed, WebSocketTaker):
             self.push(Acknowledged(id=command.id, cursor=cursor))
 
     def _reject(self, rejected: Rejected) -> None:
+        self.hub.tally.count("websocket", rejected.code, rejected.message)
         self.push(ErrorPush(id=rejected.id, code=rejected.code, message=rejected.message, temporary=False))
 
     def _refuse(self, reason: str) -> None:

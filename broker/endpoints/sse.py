@@ -1,21 +1,25 @@
 """Server-Sent Events: a session whose outbox is written as the body of a response that goes on."""
 
-from typing import Final
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
 
 from broker.endpoints.feed import Feed
 from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
 from extra.errors import ChannelClosed, InvalidCommand
-from extra.http import Request, Response, Stream, StreamingResponse, StreamTaker
+from extra.http import Request, Response, Stream, StreamingResponse
 from extra.protocols.encoding import encode_json
 from extra.protocols.pushes import Goodbye
 from extra.protocols.sse import comment, event
-from extra.pubsub import Replay, Since, WireForm, format_cursor
+from extra.pubsub import Gap, Since, WireForm, format_cursor
 
 __all__ = ["EventFeed", "EventStreams"]
 
 HEARTBEAT: Final = comment()
 HEADERS: Final = (("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"))
+RETRY_LEAST_MS: Final = 500
+"""An EventSource keeps this delay until it is told another: as long as nobody is there."""
 CONTENT_TYPE: Final = "text/event-stream"
 
 
@@ -37,12 +41,14 @@ class EventStreams:
             if request.query_value("format") not in ("raw", "json"):
                 raise InvalidCommand(f"parameter 'format' is {request.query_value('format')!r}: json or raw")
             form = forms.raw_event if request.query_value("format") == "raw" else form
+        retained_form = forms.raw_retained_event if form is forms.raw_event else forms.retained_event
         since = since_of(request, "now")
         retained = flag_of(request, "retained")
         if request.method == "HEAD":
             self.hub.broker.check_filters(filters)
-            return Response(200, content_type=CONTENT_TYPE, headers=HEADERS)
+            return StreamingResponse(Unopened(), content_type=CONTENT_TYPE, headers=HEADERS)
         feed = EventFeed(self.hub, form, overflow_of(request))
+        feed.session.retained_form = retained_form
         try:
             await feed.subscribe(filters, since, retained)
         except BaseException:
@@ -51,33 +57,53 @@ class EventStreams:
         return StreamingResponse(feed, content_type=CONTENT_TYPE, headers=HEADERS)
 
 
-class EventFeed(Feed, StreamTaker):
-    """One event stream."""
+@final
+@mypyc_attr(native_class=True)
+class Unopened:
+    """Of a `HEAD`, whose answer says as little of a length as that of a `GET` does."""
+
+    def opened(self, stream: Stream) -> None:
+        """Not called: there is a head alone."""
+
+    def writable(self) -> None:
+        """Not called."""
+
+    def closed(self) -> None:
+        """Nothing was opened."""
+
+
+@final
+@mypyc_attr(native_class=True)
+class EventFeed(Feed):
+    """One event stream: a `StreamTaker`."""
 
     def __init__(self, hub: Hub, form: WireForm, overflow: str) -> None:
         super().__init__(hub.broker, hub.flusher, form, overflow)
         self.hub = hub
         self.stream: Stream | None = None
         self.begins_at: str | None = None
-        self.replay: Replay | None = None
+        self.late_start: Gap | None = None  # an EventSource cannot see what `complete` tells others
 
     async def subscribe(self, filters: list[str], since: Since, retained: bool | None) -> None:
         """Register, raising as `Broker.add_filters` does; what is there follows when the stream is open."""
         replay = await self.broker.add_filters(self.session, filters, since, retained=retained)
-        self.replay = replay
         after, known = replay.after, replay.known
         epoch = self.broker.epoch()
         if since.position is None or since.position.epoch == epoch:
             self.begins_at = format_cursor(epoch, after, known)
         # Else the client keeps the cursor of the old epoch until it has been told of the gap.
         if not self.session.is_live():
-            await self._advance()  # the first look at the log says what is gone already
+            await self.broker.advance(self.session)  # the first look at the log says what is gone already
         if known < 0 and self.begins_at is not None:
             self.begins_at = format_cursor(epoch, after, replay.known)
+        if since.kind == "start" and not replay.complete:
+            self.late_start = Gap(after, replay.known, "evicted", cursor=self.begins_at or "")
 
     def opened(self, stream: Stream) -> None:
         self.stream = stream
         stream.write(event(None, id=self.begins_at, retry_ms=self.hub.settings.sse.retry_ms))
+        if self.late_start is not None and self.session.outbox.form is not None:
+            stream.write(self.session.outbox.form.encode_gap(self.late_start))
         self.hub.open.add(self)
         self.attach(stream)
         if not self.session.is_live():
@@ -99,7 +125,8 @@ class EventFeed(Feed, StreamTaker):
         self.stream = None
         self.hub.count_goodbye(reason)
         goodbye = Goodbye(cursor=self.last_cursor(), reconnect_after=reconnect_after_s, reason=reason)
-        stream.write(event(encode_json(goodbye), event="goodbye", retry_ms=int(reconnect_after_s * 1000)))
+        retry_ms = max(int(reconnect_after_s * 1000), RETRY_LEAST_MS)
+        stream.write(event(encode_json(goodbye), event="goodbye", retry_ms=retry_ms))
         stream.close()
 
     def closed(self) -> None:
@@ -111,20 +138,9 @@ class EventFeed(Feed, StreamTaker):
         try:
             while not self.session.is_live():
                 await self.session.wait_for_room()
-                await self._advance()
+                await self.broker.advance(self.session)
         except ChannelClosed:
             return  # the client has gone
         except Exception:  # whoever runs this logs it; the client comes back with its cursor
             self.abort()
             raise
-
-    async def _advance(self) -> None:
-        """Take a step.
-
-        Behind retained messages, whose ids are old, set the cursor to where the stream begins.
-        """
-        replay = self.replay
-        had_retained = replay is not None and bool(replay.retained)
-        await self.broker.advance(self.session)
-        if had_retained and replay is not None and not replay.retained and self.begins_at is not None:
-            self.session.put_control(event(None, id=self.begins_at))

@@ -53,6 +53,7 @@ from extra.pubsub import (
     SystemClock,
 )
 from extra.pubsub.journal import Journal
+from extra.pubsub.search import finish
 
 __all__ = ["SQLiteEngine"]
 
@@ -238,10 +239,14 @@ class SQLiteEngine(Engine):
         )
 
     async def before_last(self, filters: list[str], count: int) -> int:
-        return self.log.before_last(filters, count, self.clock.now(), self.clock.time())
+        search = self.log.before_last(filters, count)
+        await finish(search, self.clock)
+        return search.offset
 
     async def retained(self, filters: list[str]) -> list[Message]:
-        return self.kept.matching(filters, self.clock.time())
+        search = self.kept.matching(filters)
+        await finish(search, self.clock)
+        return search.messages()
 
     # Upkeep
 

@@ -42,12 +42,18 @@ class Address:
     @property
     def url(self) -> str:
         """The address as an HTTP URL, without a slash at the end."""
-        return f"http{'s' if self.secure else ''}://{self._authority()}{self.prefix}"
+        return f"http{'s' if self.secure else ''}://{self.authority}{self.prefix}"
 
     @property
     def websocket_url(self) -> str:
         """The URL of WebSocket sessions."""
-        return f"ws{'s' if self.secure else ''}://{self._authority()}{self.prefix}/ws"
+        return f"ws{'s' if self.secure else ''}://{self.authority}{self.prefix}/ws"
+
+    @property
+    def authority(self) -> str:
+        """The host as it goes into a URL and `Host`, with the port unless it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
     def topic_target(self, topic: str, query: Sequence[tuple[str, str]] = ()) -> str:
         """Return the path of a topic, and a query, as they go into an HTTP request line.
@@ -69,7 +75,3 @@ class Address:
         except UnicodeEncodeError as error:
             raise InvalidCommand(f"parameter cannot be written as UTF-8: {error.reason}") from None
         return f"{self.prefix}{path}?{encoded}" if encoded else f"{self.prefix}{path}"
-
-    def _authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"

@@ -22,6 +22,7 @@ from extra.client.caller import Caller
 from extra.errors import InvalidCommand, RemoteProtocolError
 from extra.payloads import USUAL_CONTENT_TYPE
 from extra.pubsub import Receipt, compose
+from extra.pubsub.arguments import check_publication
 
 __all__ = ["Publisher", "publish"]
 
@@ -92,11 +93,13 @@ class Publisher:
             BrokerClosed: nobody answers there, or a broker that is shutting down.
             RemoteProtocolError: whoever answers is no broker.
             TimeoutError: nothing came in time.
+            TypeError: an argument is not of its type.
         """
+        check_publication(topic, retain, ttl, key, content_type, dict(headers or {}))
         message = compose(topic, data, content_type=content_type)
         query = [("key", key if key is not None else uuid.uuid4().hex)]
         if ttl is not None:
-            query.append(("ttl", str(ttl)))
+            query.append(("ttl", str(round(ttl, 9))))
         answer = self._caller.call(
             "PUT" if retain else "POST",
             self._address.topic_target(topic, query),

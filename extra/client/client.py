@@ -12,11 +12,10 @@ A lost connection is logged once, however many attempts it takes until there is 
 
 import asyncio
 import logging
-import random
+import re
 import ssl
-import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
@@ -24,16 +23,19 @@ from typing import TYPE_CHECKING, Literal
 
 from extra.client.address import Address
 from extra.client.backoff import Backoff
-from extra.client.caller import Answer, Caller
+from extra.client.caller import Answer
+from extra.client.exchange import exchange
 from extra.client.messages import Messages
 from extra.client.problems import error_from_code
 from extra.client.publications import Publications
 from extra.client.subscription import Subscription
 from extra.client.subscriptions import Subscriptions, message_of
+from extra.client.surroundings import Surroundings
 from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded
 from extra.protocols.commands import Publish
 from extra.protocols.pushes import ErrorPush, Goodbye, MessagePush, Published, Push, decode_pushes_json
 from extra.pubsub import Gap, Page, Receipt, compose, parse_cursor, parse_since
+from extra.pubsub.arguments import check_history, check_publication, check_subscription
 from extra.topics import check_filter, check_topic
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ STABLE_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 REREADS = 3
 """So often reading history goes on from where the broker says, before it is given up."""
+
+_USUAL = Surroundings()
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")  # RFC 9110 5.1, 5.5
 
 logger = logging.getLogger("extra.client")
 
@@ -67,7 +72,6 @@ class Client:
     `headers` go with every request. Times are in seconds; `patience_s` is how long a replay waits for a
     consumer that stands still. `queue_limit_bytes` bounds what each subscription buffers, `inflight_limit`
     and `inflight_limit_bytes` what is published and not yet answered, `frame_limit_bytes` a single push.
-    `random` (from 0 to 1), `clock` and `sleep` are there for tests.
 
     `is_connected` says whether there is a connection just now. `reconnections`, `slow_goodbyes` (the broker
     found the connection too slow) and `set_aside` count what has happened so far.
@@ -96,9 +100,7 @@ class Client:
         inflight_limit: int = 1000,
         inflight_limit_bytes: int = 8 * 1024 * 1024,
         frame_limit_bytes: int = 16 * 1024 * 1024,
-        random: Callable[[], float] = random.random,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        _surroundings: Surroundings = _USUAL,
     ) -> None:
         if codec not in ("json", "msgpack"):
             raise ValueError(f"codec {codec!r} is not 'json' or 'msgpack'")
@@ -109,6 +111,9 @@ class Client:
         ]:
             if limit < 1:
                 raise ValueError(f"{name} {limit} is not above 0")
+        for name, value in (headers or {}).items():
+            if not _FIELD.fullmatch(f"{name}:{value}"):
+                raise ValueError(f"header {name[:80]!r} is not one that HTTP can carry")
         self._address = Address.parse(url)
         self._codec_name = codec
         self._headers = dict(headers or {})
@@ -120,9 +125,9 @@ class Client:
         self._patience_s = patience_s
         self._queue_limit_bytes = queue_limit_bytes
         self._frame_limit_bytes = frame_limit_bytes
-        self._backoff = Backoff(backoff_initial_s, backoff_limit_s, random)
-        self._clock = clock
-        self._sleep = sleep
+        self._backoff = Backoff(backoff_initial_s, backoff_limit_s, _surroundings.random)
+        self._clock = _surroundings.clock
+        self._sleep = _surroundings.sleep
         self._work = asyncio.Event()  # there is something to send
         self._room = asyncio.Event()  # a consumer has taken something, or a receipt is waited for
         self._subscriptions = Subscriptions(self._work.set)
@@ -133,6 +138,7 @@ class Client:
         self._tasks = asyncio.TaskGroup()
         self._runner: asyncio.Task[None] | None = None
         self._first_link: Link | None = None
+        self._was_entered = False
         self._is_open = False
         self.is_connected = False
         self.reconnections = 0
@@ -146,7 +152,9 @@ class Client:
             Unauthenticated, Forbidden: the broker does not want us.
             RemoteProtocolError: whoever answers is no broker.
         """
-        assert self._runner is None, "a client is entered once"
+        if self._was_entered:
+            raise RuntimeError("a client is entered once: make another")
+        self._was_entered = True
         from extra.client.link import CODECS, Link, LinkSettings  # websockets takes a while to import
 
         self._settings = LinkSettings(
@@ -212,11 +220,11 @@ class Client:
             LimitExceeded: something is more than a limit of the broker.
             EngineUnavailable: the log cannot be written just now.
             BrokerClosed: the client is not open.
+            TypeError: an argument is not of its type.
         """
         settings = self._require_open()
+        check_publication(topic, retain, ttl, key, content_type, headers)
         check_topic(topic)
-        if ttl is not None and not 0 < ttl < 1e10:
-            raise InvalidCommand(f"ttl {ttl!r}: a number of seconds above 0")
         message = compose(topic, data, content_type=content_type, headers=headers)
         identifier = next(self._numbers)
         publish = Publish(
@@ -252,9 +260,13 @@ class Client:
         all subscriptions of the client say the same, from what the broker has buffered for it. Either way
         `on_gap` is called in order; see `Messages` for what happens without one.
 
+        Raises:
+            TypeError: an argument is not of its type; InvalidCommand: there is no filter.
+
         Raises, on entering:
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
         """
+        check_subscription(filters, since, overflow, retained)
 
         def enter() -> Subscription:
             self._require_open()
@@ -262,41 +274,41 @@ class Client:
             self._subscriptions.add(subscription)
             return subscription
 
-        return Messages(enter, self._taken, self._subscriptions.remove, on_gap)
+        return Messages(enter, self._taken, self._subscriptions.remove, filters, overflow, on_gap)
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
     ) -> Page:
         """Read what the log has after `since`, at most `limit` messages; retained ones come first, if wanted.
 
-        This is a request of its own over HTTP, in a thread, which a cancellation leaves behind for up to
-        `request_timeout_s`.
+        This is a request of its own over HTTP. `request_timeout_s` bounds each wait for the network.
 
         Raises:
-            InvalidFilter, InvalidCursor, InvalidCommand, LimitExceeded, BrokerClosed; TimeoutError.
+            InvalidFilter, InvalidCursor, InvalidCommand (`limit` is not from 1 to 10,000), LimitExceeded,
+            BrokerClosed; TimeoutError; TypeError: an argument is not of its type.
         """
+        check_history(filters, since, limit, retained)
         self._require_open()
-        if not filters:
-            raise InvalidCommand("at least one topic filter is needed")
         for topic_filter in filters:
             check_filter(topic_filter)
         parse_since(since)
-        return await asyncio.to_thread(self._read, filters, since, limit, retained)
+        return await self._read(filters, since, limit, retained)
 
     async def clear(self, topic: str) -> None:
-        """Let go of what a topic retains. A request of its own, as for `history`.
+        """Let go of what a topic retains, if it does. A request of its own, as for `history`.
 
         Raises:
-            InvalidTopic, BrokerClosed; TimeoutError.
+            InvalidTopic, BrokerClosed, EngineUnavailable; TimeoutError; TypeError.
         """
+        check_publication(topic, False, None, None, None, None)
         self._require_open()
-        answer = await asyncio.to_thread(self._call, "DELETE", self._address.topic_target(topic), {})
+        answer = await self._call("DELETE", self._address.topic_target(topic), {})
         if answer.status != 204:
             raise answer.error()
 
-    # Requests over HTTP, in a thread
+    # Requests over HTTP
 
-    def _read(self, filters: Sequence[str], since: str, limit: int, retained: bool | None) -> Page:
+    async def _read(self, filters: Sequence[str], since: str, limit: int, retained: bool | None) -> Page:
         query = [("topic", topic_filter) for topic_filter in filters]
         query.append(("limit", str(limit)))
         if retained is not None:
@@ -304,7 +316,7 @@ class Client:
         resume = ""
         for _ in range(1 + REREADS):
             target = self._address.target("/poll", [*query, ("since", resume or since)])
-            answer = self._call("GET", target, {"Accept": "application/x-ndjson"})
+            answer = await self._call("GET", target, {"Accept": "application/x-ndjson"})
             if answer.status != 410:
                 break
             resume = answer.headers.get(
@@ -318,20 +330,21 @@ class Client:
         return Page(
             messages=[message_of(push, epoch) for push in pushes if isinstance(push, MessagePush)],
             cursor=cursor,
-            complete=not resume,
+            complete=not resume and answer.headers.get("extra-complete") != "false",
             more=answer.headers.get("extra-more") == "true",
             resume=resume,
             lost_until=parse_cursor(resume).known if resume else 0,
         )
 
-    def _call(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
-        with Caller(
+    async def _call(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+        return await exchange(
             self._address,
+            method,
+            target,
+            {**self._headers, **headers},
             timeout_s=self._request_timeout_s,
-            headers=self._headers,
             ssl_context=self._ssl_context,
-        ) as caller:
-            return caller.call(method, target, headers=headers)
+        )
 
     # The connection
 

@@ -1,12 +1,12 @@
 """What a subscriber at a distance iterates over: the same as in process."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from extra.client.subscription import State, Subscription
-from extra.errors import BrokerClosed, UnrecoverablePosition
-from extra.pubsub import Gap, Message, Position, format_cursor
+from extra.errors import BrokerClosed
+from extra.pubsub import Gap, GapTeller, Message, Position, format_cursor
 
 __all__ = ["Messages"]
 
@@ -31,18 +31,23 @@ class Messages:
         subscribe: Callable[[], Subscription],
         taken: Callable[[Subscription], None],
         leave: Callable[[Subscription], None],
+        filters: Iterable[str],
+        overflow: str,
         on_gap: Callable[[Gap], None] | None,
     ) -> None:
         self._subscribe = subscribe
         self._taken = taken
         self._leave = leave
-        self._on_gap = on_gap
+        self._teller = GapTeller(list(filters), overflow, on_gap, logger)
         self._subscription: Subscription | None = None
         self._at = Position("", 0)
-        self._has_warned = False
+        self._was_entered = False
+        self._is_taken_from = False
 
     async def __aenter__(self) -> "Messages":
-        assert self._subscription is None, "a subscription is entered once"
+        if self._was_entered:
+            raise RuntimeError("a subscription is entered once: subscribe again for another")
+        self._was_entered = True
         subscription = self._subscribe()
         try:
             while not subscription.has_begun and subscription.state is not State.CLOSED:
@@ -61,7 +66,8 @@ class Messages:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave(self._entered())
+        if self._subscription is not None:
+            self._leave(self._subscription)
 
     @property
     def complete(self) -> bool:
@@ -69,11 +75,15 @@ class Messages:
 
         Final once the log has been caught up with.
         """
-        return self._entered().complete
+        return self._subscription is None or self._subscription.complete
 
     @property
     def cursor(self) -> str:
-        """Where to resume: after the last message that the iteration gave, or where it began."""
+        """Where to resume: after the last message that the iteration gave, or where it began.
+
+        Raises RuntimeError before the subscription is entered.
+        """
+        self._entered()
         return format_cursor(self._at.epoch, self._at.offset, self._at.known)
 
     @property
@@ -82,7 +92,9 @@ class Messages:
 
         What the broker dropped for this connection, whichever subscription it was for, counts as well.
         """
-        subscription = self._entered()
+        subscription = self._subscription
+        if subscription is None:
+            return 0
         return subscription.inbox.dropped + subscription.dropped_before
 
     def __aiter__(self) -> "Messages":
@@ -90,6 +102,8 @@ class Messages:
 
     async def __anext__(self) -> Message:
         subscription = self._entered()
+        if self._is_taken_from:
+            raise RuntimeError("one task iterates over a subscription, and another does already")
         while True:
             entry = subscription.inbox.take()
             if entry is not None:
@@ -102,16 +116,19 @@ class Messages:
                 self._tell(entry)
             elif subscription.state is not State.CLOSED:
                 subscription.changed.clear()
-                await subscription.changed.wait()
+                self._is_taken_from = True
+                try:
+                    await subscription.changed.wait()
+                finally:
+                    self._is_taken_from = False
             elif subscription.error is not None:
                 raise subscription.error
             else:
                 raise StopAsyncIteration
 
     def _entered(self) -> Subscription:
-        assert self._subscription is not None, (
-            "enter the subscription first: async with client.subscribe(...) as messages"
-        )
+        if self._subscription is None:
+            raise RuntimeError("enter the subscription first: async with client.subscribe(...) as messages")
         return self._subscription
 
     def _known(self, epoch: str) -> int:
@@ -123,16 +140,4 @@ class Messages:
             self._at = Position(subscription.position.epoch, 0)
         else:
             self._at = Position(self._at.epoch, self._at.offset, max(self._at.known, gap.until))
-        if self._on_gap is not None:
-            self._on_gap(gap)
-        elif gap.reason != "overflow":
-            raise UnrecoverablePosition(
-                f"messages after offset {gap.after} and up to {gap.until} are gone ({gap.reason})", gap
-            )
-        elif not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                "a subscriber to %s does not keep up: messages are dropped (overflow %r)",
-                ", ".join(subscription.filters),
-                subscription.overflow,
-            )
+        self._teller.tell(gap)

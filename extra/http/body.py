@@ -6,9 +6,11 @@ parts or whole. When the handler has to wait, the source is told so, which is wh
 """
 
 import asyncio
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from typing import Final
+from typing import Final, Protocol, final
+
+from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError, LocalProtocolError
 from extra.http.errors import BodyTooLarge
@@ -20,7 +22,8 @@ SMALL_PART_BYTES: Final = 4096
 """Behind so many parts, further ones are put together up to this size."""
 
 
-class BodySource(metaclass=ABCMeta):
+@mypyc_attr(native_class=False)  # who implements it may be interpreted
+class BodySource(Protocol):
     """Where a body comes from."""
 
     __slots__ = ()
@@ -30,6 +33,8 @@ class BodySource(metaclass=ABCMeta):
         """The handler waits for more, and nothing lies ready."""
 
 
+@final
+@mypyc_attr(native_class=True)
 class Body:
     """One body: fed by the connection (`feed`, `end`, `fail`), taken by the handler (`read`, `read_all`).
 
@@ -44,6 +49,7 @@ class Body:
         "_waiter",
         "buffered_bytes",
         "ended",
+        "held_bytes",
         "length",
         "received_bytes",
     )
@@ -60,6 +66,7 @@ class Body:
         self.length = length
         self.received_bytes = 0
         self.buffered_bytes = 0  # received, and not taken yet
+        self.held_bytes = 0  # received, and not given away in parts: also what `read_all` puts together
         self.ended = False  # all of it has been received
 
     @property
@@ -81,6 +88,7 @@ class Body:
             parts.append(part)
         self.received_bytes += len(part)
         self.buffered_bytes += len(part)
+        self.held_bytes += len(part)
         self._wake()
 
     def end(self) -> None:
@@ -113,6 +121,7 @@ class Body:
             await self._wait()
         part = self._parts.popleft()
         self.buffered_bytes -= len(part)
+        self.held_bytes -= len(part)
         return part
 
     async def read_all(self, limit_bytes: int | None = None, limit_name: str = "body_limit_bytes") -> bytes:
@@ -129,9 +138,25 @@ class Body:
         whole = bytearray()
         while part := await self.read():
             whole += part
+            self.held_bytes += len(part)
             if len(whole) > limit:
                 raise BodyTooLarge(limit, limit_name)
         return bytes(whole)
+
+    def take_all(self, limit_bytes: int | None = None, limit_name: str = "body_limit_bytes") -> bytes:
+        """Do what `read_all` does for a body that has `ended`: without a coroutine, as most have by then.
+
+        Raises:
+            BodyTooLarge: as `read_all` does.
+        """
+        assert self.ended
+        limit = self._limit_bytes if limit_bytes is None else limit_bytes
+        if self.received_bytes > limit:
+            raise BodyTooLarge(limit, limit_name)
+        whole = self._parts.popleft() if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self.buffered_bytes = 0
+        return whole
 
     async def _wait(self) -> None:
         if self._waiter is not None:

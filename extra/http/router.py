@@ -1,117 +1,298 @@
-"""From a path and a method to a handler.
+"""From a path and a method to a handler: a tree of levels.
 
-A pattern is a path in which `{name}` stands for one level and a last `{name:path}` for the rest, which may
-be empty and hold any number of slashes. It is matched against the path as it was sent: what a parameter has
-taken is decoded afterwards, so that `%2F` in a level does not end it. Patterns without parameters are found
-first, in one step; the others are tried in the order in which they were added.
+Patterns (`extra.http.patterns`) that begin with the same levels share them, so that finding a route costs a
+look-up for each level of the path, however many routes there are. Where several patterns match, the best is
+the one that says more, level by level from the left: text, then text around parameters, then parameters of a
+kind, then those of any text, then the rest; of equals, the first that was added. A priority goes before all
+that. A pattern whose handlers have other methods, or whose conditions do not hold, lets the next one have it.
+
+The path is matched as it was sent, and what a parameter has taken is decoded afterwards, so that `%2F` in a
+level does not end it. Every node of the tree is looked at once at most, whatever the path.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
+from extra.http.convertors import CONVERTORS, Convertor
 from extra.http.errors import MethodNotAllowed, NotFound
+from extra.http.patterns import ANY_LEVEL, REST, Level, Pattern, parse_pattern
 from extra.http.request import Request, decode_percent
 from extra.http.response import Response
 
-__all__ = ["Handler", "Router"]
+__all__ = ["Condition", "Handler", "Route", "Router"]
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 """Answers a request, or raises an ExtraError that says what is wrong with it."""
 
-PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
-ESCAPED_UNRESERVED: Final = re.compile(r"%(2[DE]|3\d|[46][1-9A-F]|[57][\dA]|5F|7E)", re.IGNORECASE)
+Condition: TypeAlias = Callable[[Request], bool]
+"""Whether a route is for this request. Called before its parameters are known, and never awaits."""
+
+ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+LOWEST: Final = -(1 << 62)
+
+
+class Route:
+    """One handler for one method of one pattern."""
+
+    __slots__ = ("condition", "handler", "method", "pattern", "priority")
+
+    def __init__(
+        self, method: str, pattern: Pattern, handler: Handler, priority: int, condition: Condition | None
+    ) -> None:
+        self.method = method
+        self.pattern = pattern
+        self.handler = handler
+        self.priority = priority
+        self.condition = condition
 
 
 class Router:
     """A table of handlers by pattern and method; itself a handler."""
 
-    def __init__(self) -> None:
-        self._plain: dict[str, dict[str, Handler]] = {}
-        self._patterns: dict[re.Pattern[str], dict[str, Handler]] = {}
+    def __init__(self, convertors: Mapping[str, Convertor] = CONVERTORS) -> None:
+        """Start empty. `convertors` are the kinds of parameters that patterns may have."""
+        self.convertors = convertors
+        self._root = _Node()
+        self._plain: dict[str, dict[str, Handler]] = {}  # by path and method, where nothing goes before it
+        self._plain_ready = True
 
-    def add(self, methods: str, pattern: str, handler: Handler) -> None:
+    def add(
+        self,
+        methods: str,
+        pattern: str,
+        handler: Handler,
+        *,
+        priority: int = 0,
+        condition: Condition | None = None,
+    ) -> None:
         """Let `handler` answer requests for `pattern` with one of `methods`, which are separated by spaces.
 
         GET answers HEAD as well, whose body the connection leaves out, and OPTIONS is answered here, with
-        `Allow`: unless there are handlers for them.
+        `Allow`: unless there are handlers for them. With a `condition`, only requests for which it holds.
 
         Raises:
-            ValueError: the pattern is none, or there is a handler for it and the method already.
+            ValueError: the pattern is none, or there is a handler for it, the method and the priority
+                already, and no condition tells them apart.
         """
-        compiled = compile_pattern(pattern)
-        if compiled.groups:
-            handlers = self._patterns.setdefault(compiled, {})
-        else:
-            handlers = self._plain.setdefault(pattern, {})
+        parsed = parse_pattern(pattern, self.convertors)
+        node = self._root
+        nodes = [node]
+        for level in parsed.levels:
+            node = node.grow(level)
+            nodes.append(node)
         for method in methods.split():
-            if method in handlers:
-                raise ValueError(f"two handlers for {method} {pattern}")
-            handlers[method] = handler
+            node.put(Route(method, parsed, handler, priority, condition))
+        for each in nodes:
+            each.highest = max(each.highest, priority)
+        self._plain_ready = False
+
+    def routes(self) -> Iterator[Route]:
+        """Iterate over the routes; those of one pattern and method in the order in which they are tried."""
+        return self._root.routes()
 
     def __call__(self, request: Request) -> Awaitable[Response]:
-        """Call the handler for `request`, with the parameters of its path in `request.params`.
+        """Call the handler for `request`, with the parameters of its path in `request.params` and `values`.
 
         Raises:
             NotFound: no pattern matches the path.
             MethodNotAllowed: one does, and none that does has the method.
             MalformedRequest: a parameter cannot be decoded.
         """
+        if not self._plain_ready:
+            self._find_plain()
         handlers = self._plain.get(request.raw_path)
         if handlers is not None and (handler := handlers.get(request.method)) is not None:
             return handler(request)
         return self._search(request)
 
     def _search(self, request: Request) -> Awaitable[Response]:
-        decode_percent(request.raw_path)  # refuses malformed escapes, before what follows could mend them
-        # RFC 3986 6.2.2.2: such an escape is the same as what it stands for.
-        path = ESCAPED_UNRESERVED.sub(lambda escape: chr(int(escape[1], 16)), request.raw_path)
+        path = request.raw_path
+        if "%" in path:
+            decode_percent(path)  # refuses malformed escapes, before what follows could mend them
+            path = ESCAPE.sub(_normalize, path)
+        search = _Search(path, request)
+        search.visit(self._root, 0, (), ())
+        route = search.found
+        if route is None:
+            return self._refuse(path, request)
+        names = route.pattern.names
+        if names:
+            request.values = request.params = dict(zip(names, search.texts))  # noqa: B905  # 0.2 us for the check
+            if route.pattern.typed:
+                request.values = dict(zip(names, search.values, strict=True))
+        return route.handler(request)
+
+    def _refuse(self, path: str, request: Request) -> Awaitable[Response]:
         allowed: set[str] = set()
-        if path in self._plain:
-            handlers = self._plain[path]
-            if (handler := choose(handlers, request.method)) is not None:
-                return handler(request)
-            allowed.update(handlers)
-        for pattern, handlers in self._patterns.items():
-            if (match := pattern.fullmatch(path)) is not None:
-                if (handler := choose(handlers, request.method)) is not None:
-                    values = match.groupdict().items()
-                    request.params = {name: decode_percent(value) for name, value in values}
-                    return handler(request)
-                allowed.update(handlers)
         if path == "*" and request.method == "OPTIONS":  # RFC 9110 9.3.7: the server as a whole
-            allowed.update(*self._plain.values(), *self._patterns.values())
-        if not allowed:
-            raise NotFound("no such resource")
+            allowed.update(route.method for route in self.routes())
+        else:
+            _Search(path, request, allowed).visit(self._root, 0, (), ())
         if "GET" in allowed:
             allowed.add("HEAD")
+        if not allowed or request.method in allowed:  # in the latter case, a condition does not hold
+            raise NotFound("no such resource")
         allow = ", ".join(sorted(allowed | {"OPTIONS"}))
         if request.method == "OPTIONS":
             return tell_options(allow)
         raise MethodNotAllowed(f"method {request.method} is not allowed here", allow)
 
-
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Return what matches the paths that `pattern` describes, with its parameters as groups."""
-    expression = ""
-    end = 0
-    for parameter in PARAMETER.finditer(pattern):
-        name, rest = parameter.groups()
-        if rest and parameter.end() != len(pattern):
-            raise ValueError(f"{{{name}:path}} is not the last of {pattern}")
-        expression += re.escape(pattern[end : parameter.start()])
-        expression += f"(?P<{name}>.*)" if rest else f"(?P<{name}>[^/]+)"
-        end = parameter.end()
-    last = pattern[end:]
-    if not pattern.startswith("/") or "{" in last or "}" in last:
-        raise ValueError(f"malformed pattern {pattern}")
-    return re.compile(expression + re.escape(last))
+    def _find_plain(self) -> None:
+        """Note the routes that a look-up finds: no parameters, no condition, and none that goes before it."""
+        highest = max((route.priority for route in self.routes() if route.pattern.names), default=LOWEST)
+        firsts: dict[tuple[str, str], Route] = {}
+        for route in self.routes():
+            if not route.pattern.names:
+                firsts.setdefault((route.pattern.path, route.method), route)
+        self._plain = {}
+        for (path, method), route in firsts.items():
+            if route.condition is None and route.priority >= highest:
+                self._plain.setdefault(path, {})[method] = route.handler
+        self._plain_ready = True
 
 
-def choose(handlers: dict[str, Handler], method: str) -> Handler | None:
-    """Return the handler for `method`, that for GET for HEAD."""
-    handler = handlers.get(method)
-    return handlers.get("GET") if handler is None and method == "HEAD" else handler
+class _Node:
+    """What follows after some levels: further ones, and the routes of patterns that end here."""
+
+    __slots__ = ("branches", "highest", "methods", "rests", "texts")
+
+    def __init__(self) -> None:
+        self.texts: dict[str, _Node] = {}
+        self.branches: list[tuple[Level, _Node]] = []  # the better before the worse
+        self.rests: list[tuple[Level, _Node]] = []
+        self.methods: dict[str, list[Route]] = {}  # by priority, then in the order in which they were added
+        self.highest = LOWEST  # the highest priority here and below
+
+    def grow(self, level: Level) -> "_Node":
+        """Return the node behind `level`, made unless it is there."""
+        if not level.names:
+            return self.texts.setdefault(level.text, _Node())
+        branches = self.rests if level.rank == REST else self.branches
+        for known, node in branches:
+            if known.shape == level.shape:
+                return node
+        node = _Node()
+        branches.append((level, node))
+        branches.sort(key=lambda branch: branch[0].rank)
+        return node
+
+    def put(self, route: Route) -> None:
+        routes = self.methods.setdefault(route.method, [])
+        for other in routes:
+            if other.priority == route.priority and other.condition is None and route.condition is None:
+                raise ValueError(f"two handlers for {route.method} {route.pattern.text}")
+        routes.append(route)
+        routes.sort(key=lambda each: (-each.priority, each.condition is None))
+
+    def routes(self) -> Iterator[Route]:
+        for routes in self.methods.values():
+            yield from routes
+        for node in self.texts.values():
+            yield from node.routes()
+        for _, node in (*self.branches, *self.rests):
+            yield from node.routes()
+
+
+class _Search:
+    """One walk through the tree: for the route of a request or, with `allowed`, for the methods there are."""
+
+    __slots__ = ("allowed", "best", "found", "levels", "request", "texts", "values", "visits")
+
+    def __init__(self, path: str, request: Request, allowed: set[str] | None = None) -> None:
+        self.levels = path[1:].split("/") if path[:1] == "/" else []
+        self.request = request
+        self.allowed = allowed
+        self.visits = 0  # to nodes that further ones branch off from
+        self.best = LOWEST
+        self.found: Route | None = None
+        self.texts: tuple[str, ...] = ()  # of the parameters of what has been found
+        self.values: tuple[object, ...] = ()
+
+    def visit(self, node: _Node, depth: int, texts: tuple[str, ...], values: tuple[object, ...]) -> None:
+        """Look at `node`, which stands behind the first `depth` levels of the path, and at what is below.
+
+        `texts` and `values` are what parameters have taken so far.
+        """
+        self.visits += 1
+        levels = self.levels
+        while depth < len(levels):
+            level = levels[depth]
+            below = node.texts.get(level)
+            if below is not None and below.highest <= self.best:
+                below = None
+            if not node.branches and not node.rests:  # one way to go on: most nodes of most trees
+                if below is None:
+                    return
+                node = below
+                depth += 1
+                continue
+            if below is not None:
+                self.visit(below, depth + 1, texts, values)
+            if level:
+                for pattern, below in node.branches:
+                    if below.highest > self.best:
+                        if pattern.rank == ANY_LEVEL:
+                            text = decode_percent(level)
+                            self.visit(below, depth + 1, (*texts, text), (*values, text))
+                        else:
+                            taken = _parse_level(pattern, level)
+                            if taken is not None:
+                                self.visit(below, depth + 1, (*texts, *taken[0]), (*values, *taken[1]))
+            for rest, below in node.rests:
+                if below.highest > self.best:
+                    text = decode_percent("/".join(levels[depth:]))
+                    try:
+                        value = rest.convertors[0].parse(text)
+                    except ValueError:
+                        continue
+                    self.look(below, (*texts, text), (*values, value))
+            return
+        if depth:
+            self.look(node, texts, values)
+
+    def look(self, node: _Node, texts: tuple[str, ...], values: tuple[object, ...]) -> None:
+        """Take the best route that ends at `node`, if it is better than what has been found."""
+        methods = node.methods
+        if self.allowed is not None:
+            self.allowed.update(methods)
+            return
+        method = self.request.method
+        routes = methods.get(method)
+        if routes is None and method == "HEAD":
+            routes = methods.get("GET")
+        for route in routes or ():
+            if route.priority <= self.best:
+                return
+            if route.condition is None or route.condition(self.request):
+                self.best = route.priority
+                self.found = route
+                self.texts = texts
+                self.values = values
+                return
+
+
+def _parse_level(pattern: Level, level: str) -> tuple[list[str], list[object]] | None:
+    """Return the texts and the values of the parameters of one level, None when they do not match."""
+    if pattern.regex is None:
+        texts = [decode_percent(level)]
+    else:
+        match = pattern.regex.fullmatch(level)
+        if match is None:
+            return None
+        texts = [decode_percent(text) for text in match.groups()]
+    try:
+        return texts, [each.parse(text) for each, text in zip(pattern.convertors, texts, strict=True)]
+    except ValueError:
+        return None
+
+
+def _normalize(escape: re.Match[str]) -> str:
+    """Return what an escape is the same as (RFC 3986 6.2.2): what it stands for, or itself in upper case."""
+    character = chr(int(escape[0][1:], 16))
+    return character if character in UNRESERVED else escape[0].upper()
 
 
 async def tell_options(allow: str) -> Response:

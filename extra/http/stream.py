@@ -12,14 +12,18 @@ What a connection promises to a taker:
   wire leads nowhere.
 - All calls are made from the event loop's thread, one after another, though not necessarily from the same
   task: a call of `close` or `abort` on the wire may end in a call of `closed` before it returns.
+
+These are protocols, not abstract classes: compiled classes have one base, and a taker, for one, is a consumer
+of a session as well.
 """
 
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
+from typing import Protocol
 
 __all__ = ["Stream", "StreamTaker", "WebSocket", "WebSocketTaker", "Wire"]
 
 
-class Wire(metaclass=ABCMeta):
+class Wire(Protocol):
     """What a taker writes to. Nothing blocks or raises; what cannot be sent at once is buffered."""
 
     __slots__ = ()
@@ -51,7 +55,7 @@ class Wire(metaclass=ABCMeta):
         """End the connection now, and drop what has not been sent."""
 
 
-class Stream(Wire):
+class Stream(Wire, Protocol):
     """The body of a response after its head. What the peer still sends is not looked at."""
 
     __slots__ = ()
@@ -61,7 +65,7 @@ class Stream(Wire):
         """End the body, when everything written has been sent. There is nothing to be written after it."""
 
 
-class WebSocket(Wire):
+class WebSocket(Wire, Protocol):
     """An open WebSocket. `write` takes whole frames, as made by `extra.protocols.websocket.server_frame`."""
 
     __slots__ = ()
@@ -92,7 +96,7 @@ class WebSocket(Wire):
         """
 
 
-class StreamTaker(metaclass=ABCMeta):
+class StreamTaker(Protocol):
     """Who writes a stream; see the module's docstring for when it is called."""
 
     __slots__ = ()
@@ -110,7 +114,7 @@ class StreamTaker(metaclass=ABCMeta):
         """The stream has ended, whoever wanted it."""
 
 
-class WebSocketTaker(metaclass=ABCMeta):
+class WebSocketTaker(Protocol):
     """Who speaks on a WebSocket; see the module's docstring for when it is called."""
 
     __slots__ = ()

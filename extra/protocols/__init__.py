@@ -5,9 +5,6 @@
 """
 
 from extra.protocols.commands import (
-    MAX_CONTENT_TYPE_BYTES,
-    MAX_HEADERS,
-    MAX_HEADERS_BYTES,
     MAX_ID_BYTES,
     MAX_KEY_BYTES,
     Ack,
@@ -75,9 +72,6 @@ __all__ = [
     "CONTINUATION",
     "DEFLATE_WINDOW_BITS",
     "JSON_DEPTH_LIMIT",
-    "MAX_CONTENT_TYPE_BYTES",
-    "MAX_HEADERS",
-    "MAX_HEADERS_BYTES",
     "MAX_ID_BYTES",
     "MAX_KEY_BYTES",
     "PING",

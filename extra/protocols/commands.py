@@ -26,13 +26,10 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from extra.errors import ExtraError, InvalidCommand, InvalidPayload, LimitExceeded
-from extra.payloads import PayloadKind, classify
-from extra.protocols.payloads import check_json_depth, check_payload
+from extra.payloads import PayloadKind, classify, content_type_flaw, headers_flaw
+from extra.protocols.payloads import check_json, check_payload
 
 __all__ = [
-    "MAX_CONTENT_TYPE_BYTES",
-    "MAX_HEADERS",
-    "MAX_HEADERS_BYTES",
     "MAX_ID_BYTES",
     "MAX_KEY_BYTES",
     "Ack",
@@ -52,13 +49,11 @@ __all__ = [
 
 MAX_ID_BYTES: Final = 64
 MAX_KEY_BYTES: Final = 255
-MAX_CONTENT_TYPE_BYTES: Final = 255
-MAX_HEADERS: Final = 64
-MAX_HEADERS_BYTES: Final = 8192
-"""The names and values of a message's headers together, in UTF-8."""
 
 _EMPTY_LINES: Final = 1000
 """NDJSON may have so many empty lines, and one more for each message that it may have."""
+
+_NO_LIMIT: Final = 2**62
 
 _SHOWN_CHARACTERS: Final = 80
 _ABSENT: Final = Raw()
@@ -150,28 +145,39 @@ def decode_commands_json(frame: bytes, limit: int = 1000) -> list[Command | Reje
         return _decode(_JSON, frame, limit)
 
 
-def decode_commands_msgpack(frame: bytes, limit: int = 1000) -> list[Command | Rejected]:
-    """Return the commands of a binary frame, as `decode_commands_json` does."""
+def decode_commands_msgpack(
+    frame: bytes, limit: int = 1000, payload_limit_bytes: int = _NO_LIMIT
+) -> list[Command | Rejected]:
+    """Return the commands of a binary frame, as `decode_commands_json` does.
+
+    `data` that is so large that no JSON of `payload_limit_bytes` can come of it is refused as it stands.
+    """
+    form = _msgpack_format(payload_limit_bytes)
     try:
-        return [_complete(_MSGPACK, _MSGPACK.command(frame))]
+        return [_complete(form, form.command(frame))]
     except (ExtraError, ValueError, RecursionError):
-        return _decode(_MSGPACK, frame, limit)
+        return _decode(form, frame, limit)
 
 
 def decode_publishes_json(body: bytes, limit: int) -> list[Publish | Rejected]:
-    """Return the messages of a JSON array: the fields of `publish`, without need for an `op`.
+    """Return the messages of a JSON array, or the one of an object: the fields of `publish`, `op` left out.
 
     Raises:
-        InvalidCommand: the body is not an array that can be parsed.
+        InvalidCommand: the body is neither, or cannot be parsed.
         LimitExceeded: there are more than `limit`.
     """
     _check_utf8(body)
     return _publishes(_JSON, body, limit)
 
 
-def decode_publishes_msgpack(body: bytes, limit: int) -> list[Publish | Rejected]:
-    """Return the messages of a msgpack array, as `decode_publishes_json` does."""
-    return _publishes(_MSGPACK, body, limit)
+def decode_publishes_msgpack(
+    body: bytes, limit: int, payload_limit_bytes: int = _NO_LIMIT
+) -> list[Publish | Rejected]:
+    """Return the messages of a msgpack array, or the one of a map, as `decode_publishes_json` does.
+
+    `payload_limit_bytes` is for `data`, as in `decode_commands_msgpack`.
+    """
+    return _publishes(_msgpack_format(payload_limit_bytes), body, limit)
 
 
 def decode_publishes_lines(body: bytes, limit: int) -> list[Publish | Rejected]:
@@ -269,22 +275,33 @@ class _JSONFormat(_Format):
 
     def as_json(self, data: Raw) -> bytes:
         payload = bytes(data)  # a copy, so that the message does not keep the whole frame
-        check_json_depth(payload)
+        check_json(payload)
         return payload
 
 
 class _MsgpackFormat(_Format):
+    def __init__(self, payload_limit_bytes: int) -> None:
+        super().__init__(msgspec.msgpack.Decoder)
+        # A float of 64 bits shrinks most: 9 bytes, `0.0,` in JSON. Other values grow, up to six times.
+        self.data_limit_bytes = payload_limit_bytes * 9 // 4
+
     def as_bytes(self, data: Raw) -> bytes | None:
         return msgspec.msgpack.decode(data, type=bytes) if memoryview(data)[0] in _MSGPACK_BIN else None
 
     def as_json(self, data: Raw) -> bytes:
+        size = len(memoryview(data))
+        if size > self.data_limit_bytes:
+            raise LimitExceeded(
+                f"data of {size:,} bytes in msgpack, at most {self.data_limit_bytes:,}: "
+                "more JSON than broker.max_payload_bytes would come of it"
+            )
         try:
             value = msgpack.unpackb(memoryview(data), strict_map_key=True, ext_hook=_refuse_extension)
             payload = _write_json(value).encode()
         except (TypeError, ValueError, RecursionError) as error:
             flaw = _explain(error) or "nested too deeply"  # msgpack.StackError comes without a text
             raise InvalidPayload(f"data is not what JSON can hold: {flaw}") from None
-        check_json_depth(payload)
+        check_json(payload)
         return payload
 
 
@@ -301,7 +318,7 @@ def _array_decoder(decoder: Callable[[type], Any], length: int) -> "_Decode[Stru
 
 
 _JSON: Final = _JSONFormat(msgspec.json.Decoder)
-_MSGPACK: Final = _MsgpackFormat(msgspec.msgpack.Decoder)
+_msgpack_format: Final = lru_cache(maxsize=8)(_MsgpackFormat)
 
 
 def _decode(form: _Format, frame: bytes, limit: int) -> list[Command | Rejected]:
@@ -327,10 +344,15 @@ def _command_or_rejected(form: _Format, element: Raw | bytes) -> Command | Rejec
 
 
 def _publishes(form: _Format, body: bytes, limit: int) -> list[Publish | Rejected]:
+    elements: list[Raw] | list[bytes]
     try:
         elements = form.elements(body, limit)
     except (ValueError, RecursionError) as error:
-        raise InvalidCommand(_explain(error)) from None
+        try:
+            form.head(body)
+        except (ValueError, RecursionError):
+            raise InvalidCommand(_explain(error)) from None
+        elements = [body]
     if len(elements) > limit:
         raise LimitExceeded(_too_many_messages(limit))
     return [_publish_or_rejected(form, element) for element in elements]
@@ -364,10 +386,11 @@ def _publish(form: _Format, publish: _Publish) -> Publish:
         if payload is None:
             payload, kind = form.as_json(publish.data), "json"
     else:
-        _check_content_type(publish.content_type)
+        if publish.content_type is not None and (flaw := content_type_flaw(publish.content_type)):
+            raise InvalidCommand(flaw)
         payload, kind = _payload(form, publish)
-    if publish.headers is not None:
-        _check_headers(publish.headers)
+    if publish.headers is not None and (flaw := headers_flaw(publish.headers)):
+        raise LimitExceeded(flaw)
     if publish.key is not None and len(publish.key.encode()) > MAX_KEY_BYTES:
         raise InvalidCommand(f"key: longer than {MAX_KEY_BYTES} bytes")
     return Publish(
@@ -417,24 +440,6 @@ def _from_base64(text: str) -> bytes:
         return a2b_base64(text, strict_mode=True)
     except ValueError:
         raise InvalidPayload("data_base64 is not base64 (RFC 4648 section 4, with padding)") from None
-
-
-def _check_content_type(content_type: str | None) -> None:
-    if content_type is None:
-        return
-    # It becomes a field of HTTP: what is not fit for that is refused here.
-    if not (content_type.isascii() and content_type.isprintable() and content_type.strip()):
-        raise InvalidCommand("content_type: not printable ASCII")
-    if len(content_type) > MAX_CONTENT_TYPE_BYTES:
-        raise InvalidCommand(f"content_type: longer than {MAX_CONTENT_TYPE_BYTES} bytes")
-
-
-def _check_headers(headers: dict[str, str]) -> None:
-    if len(headers) > MAX_HEADERS:
-        raise LimitExceeded(f"headers: {len(headers)} of them, at most {MAX_HEADERS}")
-    size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
-    if size > MAX_HEADERS_BYTES:
-        raise LimitExceeded(f"headers: {size:,} bytes, at most {MAX_HEADERS_BYTES:,}")
 
 
 def _check_utf8(body: bytes) -> None:

@@ -3,8 +3,8 @@
 llhttp is strict about syntax, and refuses most of what request smuggling is made of: both lengths, two
 Content-Lengths, bare CR or LF, folded lines, a space before the colon, bad chunk sizes, control characters.
 This module refuses what llhttp lets through (a missing or second Host, transfer codings other than `chunked`,
-chunks in HTTP/1.0, versions other than 1.0 and 1.1, CONNECT), keeps trailers out of the head, and counts,
-which llhttp does not do at all.
+chunks in HTTP/1.0, versions other than 1.0 and 1.1, RTSP and ICE, CONNECT), keeps trailers out of the head,
+and counts, which llhttp does not do at all.
 
 What is received is kept, and parsed a piece at a time when `next_event` has nothing left to give. So a
 connection that answers its requests one after another has never more than one piece of pipelined ones parsed
@@ -12,8 +12,9 @@ ahead, whatever the peer sends, and whoever stops asking stops the parsing.
 
 Two limits, for what a message spends apart from its body:
 
-1. The fields of the head, and those of the trailers after them, as they are completed: exact, so that the
-   answer does not depend on where the bytes were cut.
+1. The fields of the head, and those of the trailers after them, exactly. How many the head has is looked at
+   when it is complete: llhttp tells of a field when the next one begins, a byte sooner or later as the bytes
+   are cut.
 2. All bytes of a message that are not body, a piece at a time: for what completes no field, such as an
    endless one, padding, or chunk extensions. A chunked body earns `CHUNK_OVERHEAD` of these for each byte.
 """
@@ -57,6 +58,9 @@ PIECE: Final = 4096
 
 CHUNK_OVERHEAD: Final = 16
 """Bytes of chunk framing that each byte of a body may cost on average; a chunk of one byte takes 5."""
+
+LENGTH_DIGITS: Final = 19
+"""What 64 bits hold. llhttp bounds the number and not its zeros, of which `int` takes 4,300 at most."""
 
 NOTED: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
 """The fields that the framing and the connection depend on."""
@@ -156,14 +160,23 @@ class HTTP1Parser:
     llhttp's hold each other: `close` lets go, so that their memory does not wait for the garbage collector.
     """
 
-    def __init__(self, *, head_limit_bytes: int = 32768, headers_limit: int = 100) -> None:
+    def __init__(
+        self,
+        *,
+        head_limit_bytes: int = 32768,
+        headers_limit: int = 100,
+        head_limit_name: str = "head_limit_bytes",
+        headers_limit_name: str = "headers_limit",
+    ) -> None:
         """Expect a first request.
 
         `head_limit_bytes` is for the target and all header fields together, trailers included;
-        `headers_limit` is for the number of fields.
+        `headers_limit` is for the number of fields. The names are what errors call the two.
         """
         self._head_limit: int = head_limit_bytes
         self._headers_limit: int = headers_limit
+        self._head_limit_name: str = head_limit_name
+        self._headers_limit_name: str = headers_limit_name
         self._llhttp: HttpRequestParser | None = HttpRequestParser(self)
         self._events: list[RequestEvent] = []
         self._taken: int = 0  # of the events
@@ -184,12 +197,22 @@ class HTTP1Parser:
         self._in_message: bool = False
         # The piece that is being parsed.
         self._piece_bytes: int = 0  # without what is body
+        self._piece: bytes = b""
         self._completed: bool = False  # a message has ended in it
+        self._begun: bytes = b""  # all pieces that hold something of a head that is not complete
 
     @property
     def unparsed_bytes(self) -> int:
         """How much was received that `next_event` has not come to yet."""
         return len(self._data) - self._offset
+
+    @property
+    def held_bytes(self) -> int:
+        """How much is kept here: what was not parsed, and a head that is not complete."""
+        size = len(self._data) - self._offset
+        if self._in_message and self._head is None and not self._ended:
+            size += self._other_bytes
+        return size
 
     @property
     def in_message(self) -> bool:
@@ -239,6 +262,9 @@ class HTTP1Parser:
     # Called by llhttp, while a piece is parsed. Raising makes it stop for good.
 
     def on_message_begin(self) -> None:
+        if self._ended:  # to the llhttp of `_read_body_of_upgrade` the connection goes on
+            raise MalformedRequest("request behind the last one")
+        self._begun = self._piece
         self._head = None
         self._target = b""
         self._headers = []
@@ -253,15 +279,16 @@ class HTTP1Parser:
         self._target += part
         self._fields_bytes += len(part)
         if self._fields_bytes > self._head_limit:
-            self._refuse(OversizeRequest(f"target longer than head_limit_bytes={self._head_limit}", 414))
+            limit = f"{self._head_limit_name}={self._head_limit}"
+            self._refuse(OversizeRequest(f"target longer than {limit}", 414))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._fields += 1
         self._fields_bytes += len(name) + len(value) + 4  # ": " and CRLF
         if self._fields_bytes > self._head_limit:
             self._refuse(self._oversize_fields())
-        if self._fields > self._headers_limit:
-            self._refuse(OversizeRequest(f"more header fields than headers_limit={self._headers_limit}", 431))
+        if self._head is not None and self._fields > self._headers_limit:
+            self._refuse(self._too_many_fields())
         if self._head is None:  # otherwise it is a trailer: RFC 9110 6.5.1 forbids to merge them blindly
             field = (name.lower(), value.rstrip(b" \t"))  # llhttp takes off what stands before it
             self._headers.append(field)
@@ -271,8 +298,14 @@ class HTTP1Parser:
     def on_headers_complete(self) -> None:
         llhttp = self._llhttp
         assert llhttp is not None
+        if self._fields > self._headers_limit:  # not before: what else is wrong with the head comes first
+            self._refuse(self._too_many_fields())
         method = llhttp.get_method().decode("ascii")
         http_version = llhttp.get_http_version()
+        begun = self._begun
+        self._begun = b""
+        if http_version == "1.0" and b" " + self._target + b" HTTP/1.0" not in begun:
+            self._refuse(UnsupportedRequest("unsupported protocol: neither HTTP/1.0 nor HTTP/1.1", 505))
         if http_version != "1.1" and http_version != "1.0":
             self._refuse(UnsupportedRequest(f"unsupported version {http_version}", 505))
         if method == "CONNECT":
@@ -292,6 +325,8 @@ class HTTP1Parser:
                         self._refuse(MalformedRequest("malformed Host"))
                     self._host = value
             elif name == b"content-length":
+                if len(value) > LENGTH_DIGITS:
+                    self._refuse(MalformedRequest("Content-Length of too many digits"))
                 content_length = int(value)  # llhttp lets digits through, and one such field
             elif name == b"transfer-encoding":
                 if value.lower() != b"chunked":
@@ -349,6 +384,9 @@ class HTTP1Parser:
         assert llhttp is not None
         piece = self._next_piece()
         self._piece_bytes = len(piece)
+        self._piece = piece
+        if self._begun:
+            self._begun += piece
         try:
             llhttp.feed_data(piece)
         except HttpParserUpgrade as upgrade:
@@ -371,6 +409,7 @@ class HTTP1Parser:
             self._other_bytes += self._piece_bytes
             if self._other_bytes > self._head_limit + PIECE + CHUNK_OVERHEAD * self._body_bytes:
                 self._error = self._error or self._oversize_framing()
+        self._piece = b""
 
     def _next_piece(self) -> bytes:
         """Take from the data: as much as the body still needs if that is known, else a piece."""
@@ -404,7 +443,11 @@ class HTTP1Parser:
 
     def _oversize_fields(self) -> OversizeRequest:
         part = "head" if self._head is None else "trailers"
-        return OversizeRequest(f"{part} larger than head_limit_bytes={self._head_limit}", 431)
+        return OversizeRequest(f"{part} larger than {self._head_limit_name}={self._head_limit}", 431)
+
+    def _too_many_fields(self) -> OversizeRequest:
+        limit = f"{self._headers_limit_name}={self._headers_limit}"
+        return OversizeRequest(f"more header fields than {limit}", 431)
 
     def _oversize_framing(self) -> OversizeRequest:
         if self._head is None:

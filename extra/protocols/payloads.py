@@ -1,9 +1,10 @@
 """Payloads that come in: what kind they are, and whether they are what their content type says.
 
 JSON is spliced into envelopes as it came, so what passes here is what every subscriber parses: it is held to
-RFC 8259 to the letter, to UTF-8, and to a depth that no parser stumbles over.
+RFC 8259 to the letter, to UTF-8, and to a depth and to numbers that no parser stumbles over.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -11,11 +12,25 @@ import msgspec
 from extra.errors import InvalidPayload
 from extra.payloads import PayloadKind, classify
 
-__all__ = ["JSON_DEPTH_LIMIT", "admit_payload", "check_json_depth", "check_payload", "sniff"]
+__all__ = [
+    "JSON_DEPTH_LIMIT",
+    "JSON_DIGITS_LIMIT",
+    "admit_payload",
+    "check_json",
+    "check_json_depth",
+    "check_payload",
+    "sniff",
+]
 
 JSON_DEPTH_LIMIT: Final = 128
 """How deeply arrays and objects of a JSON payload may nest. Parsers give up somewhere between 64 and 1,000
 levels, and a message that its subscribers cannot parse would come again at each of their reconnects."""
+
+JSON_DIGITS_LIMIT: Final = 4300
+"""How many digits a number of a JSON payload may have in a row: what Python makes an integer of. A message
+that its subscribers cannot parse would come again, as above."""
+
+_TOO_MANY_DIGITS: Final = re.compile(rb"(?<![0-9])[0-9]{%d}" % (JSON_DIGITS_LIMIT + 1))
 
 _FORM: Final = "application/x-www-form-urlencoded"
 
@@ -79,7 +94,22 @@ def check_payload(payload: bytes, kind: PayloadKind) -> None:
         except msgspec.DecodeError as error:
             flaw = str(error).removeprefix("JSON is malformed: ")
             raise InvalidPayload(f"payload is not JSON: {flaw[:1].lower()}{flaw[1:]}") from None
-        check_json_depth(payload)
+        check_json(payload)
+
+
+def check_json(payload: bytes) -> None:
+    """Return if a payload that is known to be JSON nests no deeper, and has no longer numbers, than allowed.
+
+    Raises:
+        InvalidPayload: it nests deeper, or has a number of more than `JSON_DIGITS_LIMIT` digits in a row.
+    """
+    check_json_depth(payload)
+    if len(payload) > JSON_DIGITS_LIMIT and _TOO_MANY_DIGITS.search(payload) is not None:
+        # There are, if not in a string: see `check_json_depth` for what is left out here.
+        unescaped = payload.replace(b"\\\\", b"").replace(b'\\"', b"")
+        for part in unescaped.split(b'"')[::2]:
+            if _TOO_MANY_DIGITS.search(part) is not None:
+                raise InvalidPayload(f"JSON payload has a number of more than {JSON_DIGITS_LIMIT} digits")
 
 
 def check_json_depth(payload: bytes) -> None:

@@ -40,6 +40,7 @@ __all__ = [
     "PING",
     "PONG",
     "TEXT",
+    "TOO_BIG",
     "BytesReceived",
     "CloseReceived",
     "PongReceived",
@@ -77,7 +78,9 @@ _DEFLATE_MIN_BYTES: Final = 64
 
 _PROTOCOL_ERROR: Final = 1002
 _INVALID_DATA: Final = 1007
-_TOO_BIG: Final = 1009
+
+TOO_BIG: Final = 1009
+"""The close code of what is larger than `frame_limit_bytes` (RFC 6455 7.4.1)."""
 
 
 def server_frame(opcode: int, payload: bytes) -> bytes:
@@ -179,6 +182,7 @@ class WebSocketCodec:
 
     __slots__ = (
         "_data",
+        "_frame_limit_name",
         "_inflater",
         "_message",
         "_message_opcode",
@@ -194,8 +198,12 @@ class WebSocketCodec:
         "frame_limit_bytes",
     )
 
-    def __init__(self, *, frame_limit_bytes: int, deflate: bool = False) -> None:
+    def __init__(
+        self, *, frame_limit_bytes: int, deflate: bool = False, frame_limit_name: str = "frame_limit_bytes"
+    ) -> None:
+        """Expect a first frame. `frame_limit_name` is what the peer is told that the limit is called."""
         self.frame_limit_bytes = frame_limit_bytes
+        self._frame_limit_name = frame_limit_name
         self.closing = False
         self.closed = False
         self.close_code: int | None = None
@@ -209,6 +217,21 @@ class WebSocketCodec:
         self._message_opcode = TEXT
         self.deflate = deflate
         self._inflater: Any = None  # zlib gives its class no name
+
+    @property
+    def held_bytes(self) -> int:
+        """How much is kept here: what was not read, an unfinished frame, and what there is of a message."""
+        size = len(self._data) - self._position
+        if self._unfinished is not None:
+            size += len(self._unfinished)
+        if self._message is not None:
+            size += len(self._message)
+        return size
+
+    @property
+    def in_message(self) -> bool:
+        """Whether a frame or a message has begun, and its end has not come, once there is no event left."""
+        return self._unfinished is not None or self._message is not None
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer, cut anywhere."""
@@ -251,7 +274,7 @@ class WebSocketCodec:
                 if length < 0:
                     return None
             if length > self.frame_limit_bytes:
-                self._fail(_TOO_BIG, f"frame is larger than {self.frame_limit_bytes:,} bytes")
+                self._fail(TOO_BIG, f"frame larger than {self._frame_limit_name}={self.frame_limit_bytes}")
                 return None
             end = body + length
             if len(data) < end:
@@ -295,6 +318,10 @@ class WebSocketCodec:
                 f"close reason of {len(payload) - 2} bytes, at most {_CONTROL_LIMIT - 2}"
             )
         self._close(payload, code, reason)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Fail the connection (RFC 6455 7.1.7): send a close frame, and look at nothing that comes."""
+        self._fail(code, reason)
 
     def data_to_send(self) -> bytes:
         """Return what is to be written to the peer now, each byte once; empty when there is nothing."""
@@ -366,7 +393,7 @@ class WebSocketCodec:
                 self._fail(_PROTOCOL_ERROR, "compressed message cannot be inflated")
                 return None
         if len(payload) > room:
-            self._fail(_TOO_BIG, f"message is larger than {self.frame_limit_bytes:,} bytes")
+            self._fail(TOO_BIG, f"message larger than {self._frame_limit_name}={self.frame_limit_bytes}")
             return None
         message += payload
         if not final:

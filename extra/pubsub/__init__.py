@@ -6,6 +6,7 @@ With no server and no third-party import.
 from extra.pubsub.broker import Broker, BrokerLimits, Page, parse_overflow
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.engine import Delivery, Engine
+from extra.pubsub.gaps import GapTeller, describe_gap
 from extra.pubsub.log import Log, Slice
 from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import FORMS_LIMIT, FrameCache, Gap, Message, Receipt, WireForm, compose
@@ -27,6 +28,7 @@ __all__ = [
     "Engine",
     "FrameCache",
     "Gap",
+    "GapTeller",
     "Log",
     "MemoryEngine",
     "Message",
@@ -45,6 +47,7 @@ __all__ = [
     "SystemClock",
     "WireForm",
     "compose",
+    "describe_gap",
     "format_cursor",
     "parse_cursor",
     "parse_overflow",

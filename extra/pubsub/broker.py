@@ -23,12 +23,14 @@ from mypy_extensions import mypyc_attr
 from extra.errors import (
     BrokerClosed,
     ChannelClosed,
+    EngineUnavailable,
     ExtraError,
     InvalidCommand,
     InvalidCursor,
     InvalidTopic,
     LimitExceeded,
 )
+from extra.pubsub.arguments import check_history, check_publication, check_subscription, check_ttl
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.idempotency import Remembered, Run, digest
@@ -36,16 +38,23 @@ from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
 from extra.pubsub.outbox import OVERFLOW_POLICIES
+from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
-from extra.pubsub.session import CLOSED, HELD, LIVE, Consumer, Replay, Session
+from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
 from extra.topics import FilterTree, check_filter, check_topic, matches
 
 __all__ = ["Broker", "BrokerLimits", "Page", "parse_overflow"]
 
-PAGE_LIMIT: Final = 1000
-"""So many messages are read from the log at once while a session catches up."""
 RETAINED_LIMIT: Final = 10_000
 """So many retained messages fit into one page of history."""
+FROM_START: Final = -2
+"""What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
+UNSWEPT_S: Final = 2.0
+"""When so long nobody has called `Broker.sweep`, publishing does."""
+RETAINED_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""And so many bytes of them."""
+HISTORY_LIMIT_BYTES: Final = 1024 * 1024
+"""A page of history ends here as well, in process as over HTTP."""
 NO_LIMIT: Final = 1 << 62
 
 
@@ -75,7 +84,8 @@ class Page:
     `cursor` is where to go on; `complete` says that nothing is missing; `more`, that there is more.
 
     When it is not complete, messages up to `lost_until` are missing and `resume` is where to read all that is
-    left; an epoch that is gone has `lost_until` 0.
+    left; an epoch that is gone has `lost_until` 0. A page from the start is not complete, either, when the
+    start is gone; then it has what is left, and `resume` is empty.
     """
 
     messages: list[Message]
@@ -96,6 +106,10 @@ class Broker(Delivery):
                 await broker.publish("site/a/temp", {"celsius": 21})
                 async for message in messages: ...
 
+    `publish`, `subscribe`, `history` and `clear` are for programs, and are those of `extra.Client` as well;
+    docs/python.md shows them. The other methods and attributes are for endpoints, which drive sessions of
+    their own, and for whoever starts, sweeps and measures a broker: `start`, `close`, `sweep`, `figures`.
+
     One event loop; nothing here is thread-safe.
     """
 
@@ -114,6 +128,9 @@ class Broker(Delivery):
         self.receipts: OrderedDict[bytes, Remembered] = OrderedDict()
         self.underway: dict[bytes, asyncio.Event] = {}
         self.delivered = 0
+        self.pace = Pace(self.limits.outbox_limit_bytes)
+        self.swept_at = 0.0
+        self.was_entered = False
         self.is_open = False
         self.session_number = 0
         self.published_total = 0
@@ -130,6 +147,7 @@ class Broker(Delivery):
         """Start the engine. `async with` does it."""
         await self.engine.start(self)
         self.delivered = self.engine.head()
+        self.swept_at = self.clock.now()
         epoch = self.engine.epoch()
         for name, offset, made_at in self.engine.remembered():
             self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
@@ -144,6 +162,9 @@ class Broker(Delivery):
         await self.engine.close()
 
     async def __aenter__(self) -> Broker:
+        if self.was_entered:
+            raise RuntimeError("a broker is entered once: make another")
+        self.was_entered = True
         await self.start()
         return self
 
@@ -161,7 +182,11 @@ class Broker(Delivery):
         return format_cursor(self.engine.epoch(), self.delivered)
 
     def sweep(self) -> None:
-        """Give back what has become too old. To be called every second; bounded work."""
+        """Give back what has become too old; bounded work.
+
+        Who drives the broker calls this every second. Where nobody does, publishing does after two.
+        """
+        self.swept_at = self.clock.now()
         self.engine.sweep()
         horizon = self._horizon()
         while self.receipts and next(iter(self.receipts.values())).made_at <= horizon:
@@ -182,16 +207,20 @@ class Broker(Delivery):
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
 
-        Never waits for subscribers. `ttl` is in seconds; with a `key` that was used on this topic within
+        Never waits for subscribers, but lets the event loop turn after every 64 KiB that were published.
+        `ttl` is in seconds; with a `key` that was used on this topic within
         `idempotency_window_s`, nothing is published and the first receipt is returned.
 
         Raises:
             InvalidTopic: not a topic, or one that starts with `$`.
             InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
-            LimitExceeded: the payload, the topic, the key or what is retained is more than a limit.
+            LimitExceeded: the payload or what is retained is more than a limit.
             EngineUnavailable: the log cannot be written just now.
+            InvalidCommand: `ttl` or `key` is not one.
             BrokerClosed: the broker is not open.
+            TypeError: an argument is not of its type.
         """
+        check_publication(topic, retain, ttl, key, content_type, headers)
         message = compose(
             topic,
             data,
@@ -203,19 +232,26 @@ class Broker(Delivery):
         return await self.publish_message(message, key)
 
     def expiry(self, ttl: float | None) -> float:
-        """Return when a message with this time to live expires, in Unix seconds; 0.0 without one."""
+        """Return when a message with this time to live expires, in Unix seconds; 0.0 without one.
+
+        Raises InvalidCommand unless it is from 0.001 to 1e9 seconds.
+        """
         if ttl is None:
             return 0.0
-        if not 0 < ttl < 1e10:
-            raise InvalidCommand(f"ttl {ttl!r}: a number of seconds above 0")
+        check_ttl(ttl)
         return self.clock.time() + ttl
 
     async def publish_message(self, message: Message, key: str | None = None) -> Receipt:
         """Publish a message that `compose` or an endpoint has made. Raises as `publish` does."""
         self._check_message(message)
+        if self.pace.is_spent():
+            await self._turn(message.size)
         if key is not None:
             return await self._append_once(message, key)
-        return self._published(message, await self.engine.append(message))
+        subscribers = self.engine.append_at_once(message)
+        if subscribers < 0:
+            subscribers = await self.engine.append(message)
+        return self._published(message, subscribers)
 
     async def publish_messages(
         self, messages: list[Message], keys: list[str | None]
@@ -246,19 +282,36 @@ class Broker(Delivery):
                         continue
                     self.underway[name] = asyncio.Event()
                 run.add(index, message, name)
+                if run.size >= self.pace.limit_bytes:
+                    await self._append_run(run, answers)
             await self._append_run(run, answers)
         finally:
             self._release(run)
         return [answer for answer in answers if answer is not None]
 
-    async def clear(self, topic: str) -> bool:
-        """Let go of what a topic retains; return whether there was anything.
+    def publish_at_once(self, message: Message) -> int:
+        """Do what `publish_message` does, if that needs no waiting: return how many subscribers it reached.
+
+        -1: it does need it, and nothing has been done. The rest of a receipt is in the message. Raises as
+        `publish` does. Cost: that of `engine.append_at_once`; no coroutine is made.
+        """
+        self._check_message(message)
+        if self.pace.is_spent():
+            return -1
+        reached = self.engine.append_at_once(message)
+        if reached >= 0:
+            self._count(message)
+        return reached
+
+    async def clear(self, topic: str) -> None:
+        """Let go of what a topic retains, if it does.
 
         Raises:
-            InvalidTopic, BrokerClosed, EngineUnavailable: as for `publish`.
+            InvalidTopic, BrokerClosed, EngineUnavailable, TypeError: as for `publish`.
         """
+        check_publication(topic, False, None, None, None, None)
         self._check_topic(topic)
-        return await self.engine.clear(topic)
+        await self.engine.clear(topic)
 
     def deliver(self, message: Message) -> int:
         """Hand a message that has its place in the log to every session that matches, once each.
@@ -294,23 +347,31 @@ class Broker(Delivery):
         and loses what the log no longer has; "drop-oldest" and "latest" drop from its outbox. Either way
         `on_gap` is called in order; see `Messages` for what happens without one.
 
+        Raises:
+            TypeError: an argument is not of its type; InvalidCommand: there is no filter.
+
         Raises, on entering:
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
         """
+        check_subscription(filters, since, overflow, retained)
         return Messages(self, list(filters), since, overflow, retained, on_gap)
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
     ) -> Page:
-        """Read a page of what the log has after `since`: at most `limit` messages.
+        """Read a page of what the log has after `since`: at most `limit` messages, and 1 MiB of them.
 
         Retained messages, if asked for, come first and are not counted.
 
         Raises:
-            InvalidFilter, InvalidCursor, InvalidCommand (a `limit` below 1), LimitExceeded, BrokerClosed.
+            InvalidFilter, InvalidCursor, InvalidCommand (`limit` is not from 1 to 10,000), LimitExceeded,
+            BrokerClosed; TypeError: an argument is not of its type.
         """
+        check_history(filters, since, limit, retained)
         self.check_filters(list(filters))
-        return await self.read(list(filters), parse_since(since), limit, retained)
+        return await self.read(
+            list(filters), parse_since(since), limit, retained, limit_bytes=HISTORY_LIMIT_BYTES
+        )
 
     def check_filters(self, filters: list[str]) -> None:
         """Raise InvalidFilter unless all are topic filters, and an error when they are none or too many.
@@ -350,7 +411,7 @@ class Broker(Delivery):
         messages: list[Message] = []
         if retained if retained is not None else since.kind == "now":
             messages = _up_to(until, await self.engine.retained(filters))
-            if len(messages) > RETAINED_LIMIT or sum([each.size for each in messages]) > limit_bytes:
+            if len(messages) > RETAINED_LIMIT or sum([each.size for each in messages]) > RETAINED_LIMIT_BYTES:
                 raise LimitExceeded(
                     f"{len(messages)} retained messages match, more than fit into one page: "
                     "a narrower filter has fewer, a stream takes any number"
@@ -359,12 +420,16 @@ class Broker(Delivery):
         is_same_epoch, after, known = await self._start(filters, since, until)
         position = after
         lost_until = 0
+        begins_late = False
         found = 0
         more = False
         while position < until:
             piece = await self.engine.read(filters, position, until, limit + 1 - found, limit_bytes)
             if known < 0:
+                was_from_start = known == FROM_START
                 known = min(piece.evicted_until, until)
+                if was_from_start and piece.evicted_until <= until:
+                    begins_late = piece.evicted_until > 0
             else:
                 lost_until = max(lost_until, piece.evicted_until)
             for message in piece.messages:
@@ -387,7 +452,7 @@ class Broker(Delivery):
         return Page(
             messages,
             format_cursor(epoch, position, max(lost_until, known)),
-            complete,
+            complete and not begins_late,
             more,
             resume,
             lost_until,
@@ -499,15 +564,22 @@ class Broker(Delivery):
             EngineUnavailable: the log cannot be read just now; the session is as it was.
         """
         replay = session.replay
-        if replay is not None and replay.retained:
+        if replay is not None and replay.next_retained() is not None:
             self._put_retained(session, replay)
+            await asyncio.sleep(0)
         elif replay is not None and replay.after < replay.until:
             piece = await self.engine.read(
-                replay.filters, replay.after, replay.until, PAGE_LIMIT, session.outbox.limit_bytes // 4
+                replay.filters,
+                replay.after,
+                replay.until,
+                replay.page_limit(),
+                session.outbox.limit_bytes // 4,
             )
             if session.state != HELD:
                 return
             if replay.known < 0:
+                if replay.known == FROM_START and 0 < piece.evicted_until <= replay.until:
+                    replay.complete = False
                 replay.known = piece.evicted_until
                 replay.gone = min(piece.evicted_until, replay.until)
             elif piece.evicted_until > max(replay.known, replay.after):
@@ -519,7 +591,7 @@ class Broker(Delivery):
                 if len(replay.filters) == len(session.filters):
                     session.known = piece.evicted_until  # all that the session subscribes to
             for message in piece.messages:
-                if message.offset not in replay.given and not replay.is_covered(message):
+                if not replay.is_given(message) and not replay.is_covered(message):
                     session.put(message)
                     replay.count += 1
             self.replayed_total += len(piece.messages)
@@ -531,7 +603,7 @@ class Broker(Delivery):
                 list(session.filters),
                 session.position,
                 session.pending_from,
-                PAGE_LIMIT,
+                PAGE_LIMIT_MESSAGES,
                 session.outbox.limit_bytes // 4,
             )
             if session.state != HELD:
@@ -628,13 +700,13 @@ class Broker(Delivery):
     async def _start(self, filters: list[str], since: Since, stood: int) -> tuple[bool, int, int]:
         """Return where `since` begins, for who stands at `stood`, which is now.
 
-        That is whether the epoch is the same, after which offset, and up to which loss is known: -1 when what
-        is gone already is no loss, as nobody has been promised it.
+        That is whether the epoch is the same, after which offset, and up to which loss is known: below 0 when
+        what is gone already is no loss, as nobody has been promised it.
         """
         if since.kind == "now":
             return True, stood, -1
         if since.kind == "start":
-            return True, 0, -1
+            return True, 0, FROM_START
         if since.kind == "last":
             return True, min(stood, await self.engine.before_last(filters, since.count)), -1
         position = since.position
@@ -649,17 +721,17 @@ class Broker(Delivery):
         return True, position.offset, position.known
 
     def _put_retained(self, session: Session, replay: Replay) -> None:
-        put = 0
-        for message in replay.retained:
-            if put > 0 and not session.has_room():
-                break
-            put += 1
+        limit = replay.put + replay.page_limit()
+        while (message := replay.next_retained()) is not None:
+            replay.put += 1
             if not replay.is_covered(message):
-                session.put(message)
+                session.put_retained(message)
                 replay.count += 1
-        replay.retained = replay.retained[put:]
+            if replay.put == limit or not session.has_room():
+                break
 
     def _put_gap(self, session: Session, gap: Gap) -> None:
+        gap.cursor = format_cursor(self.engine.epoch(), gap.after or 0, gap.until)
         self.gaps_total += 1
         session.put_gap(gap)
 
@@ -692,18 +764,32 @@ class Broker(Delivery):
     def _check_message(self, message: Message) -> None:
         """Raise what keeps a message from being published here, if anything does."""
         self._check_topic(message.topic)
-        limits = self.limits
-        if len(message.payload) > limits.max_payload_bytes:
+        size = len(message.payload)
+        if size > self.limits.max_payload_bytes:
             raise LimitExceeded(
-                f"a payload of {len(message.payload)} bytes is more than {limits.max_payload_bytes}"
+                f"a payload of {size} bytes is more than {self.limits.max_payload_bytes}"
                 " (broker.max_payload_bytes)"
             )
 
+    async def _turn(self, size: int) -> None:
+        """Wait for the event loop to turn. Raises BrokerClosed."""
+        await self.pace.turn(size)
+        self._check_is_open()
+
     def _published(self, message: Message, subscribers: int) -> Receipt:
         """Count a message that has its place in the log, and return its receipt."""
+        self._count(message)
+        return Receipt(message.topic, message.offset, message.cursor, subscribers)
+
+    def _count(self, message: Message) -> None:
+        self.pace.spend(message.size)
         self.published_total += 1
         self.published_bytes_total += len(message.payload)
-        return Receipt(message.topic, message.offset, message.cursor, subscribers)
+        if message.appended_at >= self.swept_at + UNSWEPT_S:
+            try:
+                self.sweep()
+            except EngineUnavailable:
+                return  # what was published is so all the same, and the next sweep takes more
 
     async def _append_once(self, message: Message, key: str) -> Receipt:
         """Append a message unless one with this topic and key was within the window.
@@ -728,6 +814,8 @@ class Broker(Delivery):
         """Append what a run holds, put what came of it where it belongs, and leave the run empty."""
         if not run.messages:
             return
+        if self.pace.is_spent():
+            await self._turn(run.size)
         outcomes = await self.engine.append_many(run.messages, run.names)
         for number, outcome in enumerate(outcomes):
             message = run.messages[number]

@@ -62,6 +62,13 @@ class Engine(ABC):
             LimitExceeded: it is to be retained and there is no room. It is not in the log then.
         """
 
+    def append_at_once(self, message: Message) -> int:
+        """Do what `append` does, if that needs no waiting. -1: it does need it, and nothing has been done.
+
+        An engine that always waits has nothing to say here. Raises as `append` does.
+        """
+        return -1
+
     async def append_keyed(self, message: Message, key: bytes) -> int:
         """Append a message that was published with an idempotency key; `key` is a digest of it.
 

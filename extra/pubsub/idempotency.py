@@ -4,16 +4,15 @@ The broker holds these by `digest`, in the order in which they were remembered, 
 """
 
 from hashlib import blake2b
-from typing import Final, final
+from typing import final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import LimitExceeded
+from extra.errors import InvalidCommand
+from extra.pubsub.arguments import KEY_LIMIT_BYTES
 from extra.pubsub.message import Message, Receipt
 
-__all__ = ["Remembered", "Run", "digest"]
-
-KEY_LIMIT_BYTES: Final = 255
+__all__ = ["KEY_LIMIT_BYTES", "Remembered", "Run", "digest"]
 
 
 @final
@@ -36,32 +35,38 @@ class Remembered:
 @final
 @mypyc_attr(native_class=True)
 class Run:
-    """Messages that are appended together, with their keys and where in the batch they stand."""
+    """Messages that are appended together, with their keys and where in the batch they stand.
 
-    __slots__ = ("indices", "messages", "names", "subscribers")
+    `size` is the sum of the messages' sizes, in bytes.
+    """
+
+    __slots__ = ("indices", "messages", "names", "size", "subscribers")
 
     def __init__(self) -> None:
         self.indices: list[int] = []
         self.messages: list[Message] = []
         self.names: list[bytes] = []
         self.subscribers: list[int] = []
+        self.size = 0
 
     def add(self, index: int, message: Message, name: bytes) -> None:
         self.indices.append(index)
         self.messages.append(message)
         self.names.append(name)
         self.subscribers.append(0)
+        self.size += message.size
 
     def clear(self) -> None:
         self.indices = []
         self.messages = []
         self.names = []
         self.subscribers = []
+        self.size = 0
 
 
 def digest(topic: str, key: str) -> bytes:
     """Return what stands for a topic and a key: of the same length, however long they are."""
     encoded = key.encode(errors="surrogatepass")
     if not 0 < len(encoded) <= KEY_LIMIT_BYTES:
-        raise LimitExceeded(f"an idempotency key has 1 to {KEY_LIMIT_BYTES} bytes")
+        raise InvalidCommand(f"key of {len(encoded)} bytes: it has 1 to {KEY_LIMIT_BYTES}")
     return blake2b(topic.encode() + b"\0" + encoded, digest_size=16).digest()

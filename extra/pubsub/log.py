@@ -7,10 +7,10 @@ block at a time. A topic remembers `evicted_until`, the highest offset that it h
 everything stays known by that number alone, until more than `topics_limit` topics are known; then the one
 that ran empty first is forgotten and its number goes into `forgotten_until`, which counts against every
 filter: forgetting errs towards telling of a loss. When none is empty, the topic of the oldest message is made
-so. A long name counts as several topics, so that what is known is bounded in bytes too.
+so. A long or deep name counts as several topics, so that what is known is bounded in bytes too.
 
 Reading a filter takes the cheaper of two ways: merging the topics that match, when those are few, or walking
-the blocks. Neither does unbounded work in one call: a read stops after `limit` messages or `SCAN_LIMIT`
+the blocks. Neither does unbounded work in one call: a read stops after `limit` messages or `SEARCH_STEPS`
 steps and says how far it came.
 
 Alternatives that lost: a list per log with holes (one quiet topic with long retention keeps every hole behind
@@ -25,7 +25,6 @@ both; `size` is the sum of the messages' sizes, `weight` that of the topics' wei
 
 import heapq
 from collections import OrderedDict
-from itertools import islice
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
@@ -33,6 +32,7 @@ from mypy_extensions import mypyc_attr
 from extra.pubsub.journal import Journal
 from extra.pubsub.message import Message
 from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
+from extra.pubsub.search import SEARCH_STEPS, Search
 from extra.topics import FilterUnion, TopicIndex, has_wildcard
 
 __all__ = ["Log", "Slice"]
@@ -40,13 +40,15 @@ __all__ = ["Log", "Slice"]
 BLOCK: Final = 1024
 MERGE_LIMIT_TOPICS: Final = 1000
 """Up to so many matching topics are merged; beyond, the blocks are walked."""
-SCAN_LIMIT: Final = 16_384
-"""So many steps are walked in one read at most, over messages and blocks: about 5 ms."""
+LOSS_STEPS: Final = 65_536
+"""So many steps are taken to find out what a filter's topics have lost: then a loss is assumed."""
 LOSERS_LIMIT: Final = 4096
 """So many topics are looked at in the order of their losses, before all that match are."""
 NAME_UNIT_CHARACTERS: Final = 256
-"""A name counts as one topic more for each of these."""
+NAME_UNIT_LEVELS: Final = 4
+"""A name counts as one topic more for each of these: a level that two names share takes some 230 bytes."""
 NO_BLOCK: Final[dict[int, Message]] = {}
+ALL_TOPICS: Final = 1 << 62
 
 
 @final
@@ -92,7 +94,7 @@ class TopicLog:
         self.messages: list[Message | None] = []
         self.first = 0
         self.size = 0
-        self.weight = 1 + len(topic) // NAME_UNIT_CHARACTERS
+        self.weight = 1 + len(topic) // NAME_UNIT_CHARACTERS + topic.count("/") // NAME_UNIT_LEVELS
         self.evicted_until = 0
         self.any_evicted_until = 0
 
@@ -238,10 +240,8 @@ class Log:
         """
         until = min(until, self.head)
         union = FilterUnion(filters)
-        topic_logs = self._matching(union)
+        topic_logs = self.trimmed(union, now, time)
         if topic_logs is not None:
-            for topic_log in topic_logs:
-                self._trim(topic_log, now, time)
             messages, position = _merge(topic_logs, after, until, limit)
         else:
             messages, position = self._walk(union, after, until, limit, now, time)
@@ -258,32 +258,35 @@ class Log:
             taken.append(message)
         return Slice(taken, max(position, after), evicted_until)
 
-    def before_last(self, filters: list[str], count: int, now: float, time: float) -> int:
-        """Return the offset after which the last `count` matching messages lie; 0 when there are not so many.
+    def before_last(self, filters: list[str], count: int) -> "BeforeLast":
+        """Return the search for the offset after which the last `count` matching messages lie."""
+        return BeforeLast(self, filters, count)
 
-        Expired messages do not count. Cost: as many steps as messages lie behind the answer, and one per
-        matching topic.
+    def walk_back(
+        self, union: FilterUnion, head: int, count: int, now: float, time: float
+    ) -> tuple[int, int]:
+        """Look for messages that match at `head` and below, up to `count` of them, from the end.
+
+        Takes a piece of the way. Returns how many are still to be found, and the offset below which to go on.
         """
-        if count <= 0:
-            return self.head
-        union = FilterUnion(filters)
-        topic_logs = self._matching(union)
-        if topic_logs is not None:
-            for topic_log in topic_logs:
-                self._trim(topic_log, now, time)
-            return _before_last(topic_logs, count, time)
-        for block in reversed(self.blocks.values()):
-            for message in reversed(block.values()):
-                if (
-                    message.is_expired(time)
-                    or self._is_aged(message, now)
-                    or not union.matches(message.topic)
-                ):
+        left = SEARCH_STEPS + union.steps
+        oldest = next(iter(self.blocks), 0)
+        number = head // BLOCK
+        while number >= oldest:
+            left -= 1  # a block that is gone is a step, too
+            for message in reversed(self.blocks.get(number, NO_BLOCK).values()):
+                if message.offset > head:
                     continue
-                count -= 1
-                if count == 0:
-                    return message.offset - 1
-        return 0
+                if message.is_expired(time) or self._is_aged(message, now):
+                    left -= 1
+                elif union.matches(message.topic):
+                    count -= 1
+                if count == 0 or left <= union.steps:
+                    return count, message.offset - 1
+            number -= 1
+            if left <= union.steps:
+                return count, number * BLOCK + BLOCK - 1
+        return count, 0
 
     def sweep(self, now: float, time: float, budget: int = 10_000) -> None:
         """Evict by age in up to `budget` topics, going on where the last call ended.
@@ -328,17 +331,29 @@ class Log:
         self.index.add(topic)
         return topic_log
 
+    def trimmed(self, union: FilterUnion, now: float, time: float) -> list[TopicLog] | None:
+        """Return the logs of the topics that match, rid of what is too old; None when they are too many."""
+        topic_logs = self._matching(union)
+        if topic_logs is not None:
+            for topic_log in topic_logs:
+                self._trim(topic_log, now, time)
+        return topic_logs
+
     def _matching(self, union: FilterUnion) -> list[TopicLog] | None:
         """Return the logs of the topics that match, each once, or None when they are too many to merge.
 
-        None as well when wildcards are among many filters, which could all match the same topics.
+        None as well when they are not found soon, and when wildcards are among many filters, which could all
+        match the same topics.
         """
         names: dict[str, None] = {}
         for topic_filter in union.filters:
             if has_wildcard(topic_filter):
                 if not union.is_few():
                     return None
-                for name in self.index.matching(topic_filter, MERGE_LIMIT_TOPICS + 1):
+                found = self.index.matching_within(topic_filter, MERGE_LIMIT_TOPICS + 1, SEARCH_STEPS)
+                if found is None:
+                    return None
+                for name in found:
                     names[name] = None
             elif topic_filter in self.topics:
                 names[topic_filter] = None
@@ -362,15 +377,15 @@ class Log:
                     continue
                 if message.offset > until:
                     break
-                walked += 1
                 if self._is_aged(message, now):
+                    walked += 1
                     aged.append(message)
                 elif union.matches(message.topic):
                     found.append(message)
-                if len(found) == limit or walked >= SCAN_LIMIT:
+                if len(found) == limit or walked + union.steps >= SEARCH_STEPS:
                     position = message.offset
                     break
-            if len(found) == limit or walked >= SCAN_LIMIT:
+            if len(found) == limit or walked + union.steps >= SEARCH_STEPS:
                 position = min(position, number * BLOCK + BLOCK - 1)
                 break
         for message in aged:
@@ -393,21 +408,28 @@ class Log:
         """Return the highest offset that a matching topic has lost, or `highest` when that is higher.
 
         Beginning with the topic that lost something last, this ends where no topic can have lost what is
-        higher: soon, as a rule.
+        higher: soon, as a rule. Where it does not, the topics are looked up; and where even that would take
+        too long, they may have lost all that has not been ruled out yet.
         """
-        for topic_log in islice(reversed(self.losers.values()), LOSERS_LIMIT):
+        last_steps = union.steps + LOSS_STEPS
+        for looked_at, topic_log in enumerate(reversed(self.losers.values())):
             if topic_log.any_evicted_until <= highest:
                 return highest
+            if looked_at == LOSERS_LIMIT or union.steps >= last_steps:
+                return self._highest_loss_of_topics(union, highest, topic_log.any_evicted_until)
             if topic_log.evicted_until > highest and union.matches(topic_log.topic):
                 highest = topic_log.evicted_until
-        if len(self.losers) > LOSERS_LIMIT and not union.is_few():
-            for topic_log in self.losers.values():
-                if topic_log.evicted_until > highest and union.matches(topic_log.topic):
-                    highest = topic_log.evicted_until
-        elif len(self.losers) > LOSERS_LIMIT:
-            for topic_filter in union.filters:
-                for name in self.index.matching(topic_filter):
-                    highest = max(highest, self.topics[name].evicted_until)
+        return highest
+
+    def _highest_loss_of_topics(self, union: FilterUnion, highest: int, at_most: int) -> int:
+        """Return what `_highest_loss` does, by looking topics up; `at_most` when that takes too long."""
+        last_steps = self.index.steps() + LOSS_STEPS
+        for topic_filter in union.filters:
+            names = self.index.matching_within(topic_filter, ALL_TOPICS, last_steps - self.index.steps())
+            if names is None:
+                return max(highest, at_most)
+            for name in names:
+                highest = max(highest, self.topics[name].evicted_until)
         return highest
 
     def _is_aged(self, message: Message, now: float) -> bool:
@@ -500,6 +522,36 @@ def _merge(topic_logs: list[TopicLog], after: int, until: int, limit: int) -> tu
         else:
             heapq.heappop(heap)
     return merged, until
+
+
+@final
+@mypyc_attr(native_class=True)
+class BeforeLast(Search):
+    """The search for the offset after which the last `count` messages lie that any of `filters` matches.
+
+    `offset` is the answer, once the search is over: 0 when there are not so many. Expired messages do not
+    count. Cost: as many steps as messages lie behind the answer, or, where few topics match, one per topic
+    and per message of theirs.
+    """
+
+    def __init__(self, log: Log, filters: list[str], count: int) -> None:
+        self.log = log
+        self.union = FilterUnion(filters)
+        self.count = count
+        self.offset = log.head
+        self.began = False
+
+    def advance(self, now: float, time: float) -> bool:
+        if self.count <= 0:
+            return True
+        if not self.began:
+            self.began = True
+            topic_logs = self.log.trimmed(self.union, now, time)
+            if topic_logs is not None and sum([len(each) for each in topic_logs]) <= SEARCH_STEPS:
+                self.offset = _before_last(topic_logs, self.count, time)
+                return True
+        self.count, self.offset = self.log.walk_back(self.union, self.offset, self.count, now, time)
+        return self.count == 0 or self.offset == 0
 
 
 def _before_last(topic_logs: list[TopicLog], count: int, time: float) -> int:

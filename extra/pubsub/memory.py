@@ -1,6 +1,6 @@
 """The default engine: the log in this process's memory.
 
-It never suspends, so publishing is one synchronous stretch.
+Publishing never suspends: it is one synchronous stretch. Looking for something does, when it takes long.
 """
 
 import os
@@ -14,6 +14,7 @@ from extra.pubsub.log import Log, Slice
 from extra.pubsub.message import Message
 from extra.pubsub.retained import RetainedMessages
 from extra.pubsub.retention import PolicyTable
+from extra.pubsub.search import finish
 
 __all__ = ["MemoryEngine"]
 
@@ -57,6 +58,9 @@ class MemoryEngine(Engine):
         return self.log.head
 
     async def append(self, message: Message) -> int:
+        return self.append_at_once(message)
+
+    def append_at_once(self, message: Message) -> int:
         assert self.delivery is not None, "the engine has been started"
         if message.retained:
             self.kept.check_room(message)
@@ -73,10 +77,14 @@ class MemoryEngine(Engine):
         )
 
     async def before_last(self, filters: list[str], count: int) -> int:
-        return self.log.before_last(filters, count, self.clock.now(), self.clock.time())
+        search = self.log.before_last(filters, count)
+        await finish(search, self.clock)
+        return search.offset
 
     async def retained(self, filters: list[str]) -> list[Message]:
-        return self.kept.matching(filters, self.clock.time())
+        search = self.kept.matching(filters)
+        await finish(search, self.clock)
+        return search.messages()
 
     async def clear(self, topic: str) -> bool:
         return self.kept.clear(topic)

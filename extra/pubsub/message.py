@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import InvalidPayload
-from extra.payloads import JSONValue, PayloadKind, classify
+from extra.errors import InvalidCommand, InvalidPayload, LimitExceeded
+from extra.payloads import JSONValue, PayloadKind, classify, content_type_flaw, headers_flaw
 from extra.pubsub.position import format_cursor
 
 __all__ = ["FORMS_LIMIT", "FrameCache", "Gap", "Message", "Receipt", "WireForm", "compose"]
 
-FORMS_LIMIT: Final = 8
+FORMS_LIMIT: Final = 10
 """How many wire forms one broker can have: the length of a message's list of frames."""
 
 MESSAGE_OVERHEAD_BYTES: Final = 400
@@ -137,6 +137,8 @@ class Gap:
 
     `reason` is "evicted" (retention), "overflow" (it did not keep up; `dropped` counts them) or "epoch" (the
     log has begun anew: then `after` is None). `filter` is None when it concerns all that it subscribes to.
+    `cursor` is where who has been told goes on from, without being told again; empty when it stays where it
+    is.
     """
 
     after: int | None
@@ -144,6 +146,7 @@ class Gap:
     reason: str
     dropped: int = 0
     filter: str | None = None
+    cursor: str = field(default="", compare=False)
 
 
 @final
@@ -235,7 +238,12 @@ def compose(
 
     Raises:
         InvalidPayload: the value cannot be written as JSON, or is not what the content type says.
+        InvalidCommand: the content type is none. LimitExceeded: the headers are too many or too long.
     """
+    if content_type is not None and (flaw := content_type_flaw(content_type)):
+        raise InvalidCommand(flaw)
+    if headers is not None and (flaw := headers_flaw(headers)):
+        raise LimitExceeded(flaw)
     kind: PayloadKind
     if isinstance(data, bytes):
         payload: bytes = data

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import UnrecoverablePosition
+from extra.pubsub.gaps import GapTeller
 from extra.pubsub.message import Gap, Message
 from extra.pubsub.position import format_cursor, parse_since
 from extra.pubsub.session import CLOSED, HELD, Consumer, Replay, Session
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from extra.pubsub.broker import Broker
 
 __all__ = ["Messages"]
+
+NOT_ENTERED: Final = "enter the subscription first: async with broker.subscribe(...) as messages"
 
 logger: Final = logging.getLogger("extra.pubsub")
 
@@ -55,17 +57,20 @@ class Messages(Consumer):
         self.since = since
         self.overflow = overflow
         self.retained = retained
-        self.on_gap = on_gap
+        self.teller = GapTeller(filters, overflow, on_gap, logger)
         self.session: Session | None = None
         self.replay: Replay | None = None
         self.waiter: asyncio.Future[None] | None = None
         self.offset = 0
         self.known = 0
         self.has_begun = False
-        self.has_warned = False
+        self.was_entered = False
+        self.is_taken_from = False
 
     async def __aenter__(self) -> Messages:
-        assert self.session is None, "a subscription is entered once"
+        if self.was_entered:
+            raise RuntimeError("a subscription is entered once: subscribe again for another")
+        self.was_entered = True
         since = parse_since(self.since)
         broker = self.broker
         session = broker.open_session(self, overflow=self.overflow)
@@ -98,7 +103,12 @@ class Messages(Consumer):
 
     @property
     def cursor(self) -> str:
-        """Where to resume: after the last message that the iteration gave, or where it began."""
+        """Where to resume: after the last message that the iteration gave, or where it began.
+
+        Raises RuntimeError before the subscription is entered.
+        """
+        if self.session is None:
+            raise RuntimeError(NOT_ENTERED)
         if not self.has_begun and "-" in self.since:
             return self.since
         return format_cursor(self.broker.epoch(), self.offset, self.known)
@@ -113,9 +123,10 @@ class Messages(Consumer):
 
     async def __anext__(self) -> Message:
         session = self.session
-        assert session is not None, (
-            "enter the subscription first: async with broker.subscribe(...) as messages"
-        )
+        if session is None:
+            raise RuntimeError(NOT_ENTERED)
+        if self.is_taken_from:
+            raise RuntimeError("one task iterates over a subscription, and another does already")
         while True:
             entry = session.outbox.take()
             if isinstance(entry, Message):
@@ -128,11 +139,16 @@ class Messages(Consumer):
                 self._tell(entry)
             elif session.state == CLOSED:
                 raise StopAsyncIteration
-            elif session.state == HELD:
-                await self._advance(session)
             else:
-                session.sleep()
-                await self._wait()
+                self.is_taken_from = True
+                try:
+                    if session.state == HELD:
+                        await self._advance(session)
+                    else:
+                        session.sleep()
+                        await self._wait()
+                finally:
+                    self.is_taken_from = False
 
     def wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
@@ -150,7 +166,6 @@ class Messages(Consumer):
             self.known = max(self.known, self.replay.gone)
 
     async def _wait(self) -> None:
-        assert self.waiter is None, "one task iterates over a subscription"
         self.waiter = asyncio.get_running_loop().create_future()
         try:
             await self.waiter
@@ -159,16 +174,4 @@ class Messages(Consumer):
 
     def _tell(self, gap: Gap) -> None:
         self.known = max(self.known, gap.until)
-        if self.on_gap is not None:
-            self.on_gap(gap)
-        elif gap.reason != "overflow":
-            raise UnrecoverablePosition(
-                f"messages after offset {gap.after} and up to {gap.until} are gone ({gap.reason})", gap
-            )
-        elif not self.has_warned:
-            self.has_warned = True
-            logger.warning(
-                "a subscriber to %s does not keep up: messages are dropped (overflow %r)",
-                ", ".join(self.filters),
-                self.overflow,
-            )
+        self.teller.tell(gap)

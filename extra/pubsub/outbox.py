@@ -9,7 +9,10 @@ bound
 - `drop-oldest` drops from the front, and a gap goes out before what follows;
 - `latest` keeps the newest message of each topic: from the first overflow until the outbox is next empty,
   `newest` takes the place of `entries`, so that replacing a message costs one step. There a message stands
-  under its topic, anything else under a number of its own.
+  under its topic, anything else under a number of its own; `topics` has the former alone, in the same order.
+
+Dropping from the front steps over control frames once, not each time: no message stands before
+`messages_from`.
 
 Dropped messages are merged into one pending gap, which goes out first. Control frames are never dropped.
 
@@ -56,10 +59,12 @@ class Outbox:
         "form",
         "gap",
         "limit_bytes",
+        "messages_from",
         "newest",
         "overflow",
         "size",
         "taken",
+        "topics",
     )
 
     def __init__(self, form: WireForm | None, limit_bytes: int, overflow: int = DISCONNECT) -> None:
@@ -72,13 +77,21 @@ class Outbox:
         self.taken = 0
         self.dropped = 0
         self.first = 0
+        self.messages_from = 0
         self.entries: list[object] = []
         self.newest: OrderedDict[object, object] | None = None
+        self.topics: OrderedDict[str, None] | None = None
         self.gap: Gap | None = None
 
     def __len__(self) -> int:
         waiting = len(self.entries) - self.first if self.newest is None else len(self.newest)
         return waiting + (1 if self.gap is not None else 0)
+
+    def fits(self, message: Message) -> bool:
+        """Return whether a message can be added without that anything is refused or dropped."""
+        form = self.form
+        size = len(message.frame(form)) if form is not None else message.size
+        return self.size + size <= self.limit_bytes or self.size == 0
 
     def put(self, message: Message) -> bool:
         """Add a message. False when it does not fit and the policy is `disconnect`: nothing has changed then.
@@ -189,7 +202,9 @@ class Outbox:
         """Drop everything, uncounted: the caller has told, or the subscriber is gone."""
         self.entries = []
         self.first = 0
+        self.messages_from = 0
         self.newest = None
+        self.topics = None
         self.gap = None
         self.size = 0
         self.control_size = 0
@@ -208,9 +223,14 @@ class Outbox:
             return gap
         newest = self.newest
         if newest is not None:
-            entry: object = newest.popitem(last=False)[1]
+            topics = self.topics
+            assert topics is not None
+            key, entry = newest.popitem(last=False)
+            if isinstance(key, str):
+                del topics[key]
             if not newest:
                 self.newest = None
+                self.topics = None
         else:
             if self.first == len(self.entries):
                 return None
@@ -225,9 +245,11 @@ class Outbox:
     def _cut(self) -> None:
         if self.first == len(self.entries):
             self.entries.clear()
+            self.messages_from = 0
             self.first = 0
         elif self.first > 64 and self.first * 2 > len(self.entries):
             del self.entries[: self.first]
+            self.messages_from = max(self.messages_from - self.first, 0)
             self.first = 0
 
     def _make_room(self, topic: str, size: int) -> None:
@@ -236,15 +258,19 @@ class Outbox:
             if self.newest is None:
                 self._conflate()
             assert self.newest is not None
+            assert self.topics is not None
             former = self.newest.pop(topic, None)
             if isinstance(former, Message):
+                del self.topics[topic]
                 self._drop(former)
         while self.size > 0 and self.size + size > self.limit_bytes:
             self._drop_first()
 
     def _replace(self, message: Message, size: int) -> None:
         newest = self.newest
+        topics = self.topics
         assert newest is not None
+        assert topics is not None
         self.size += size
         former = newest.get(message.topic)
         if isinstance(former, Message):
@@ -252,15 +278,19 @@ class Outbox:
                 self._drop(message)
                 return
             del newest[message.topic]
+            del topics[message.topic]
             self._drop(former)
         newest[message.topic] = message
+        topics[message.topic] = None
 
     def _conflate(self) -> None:
         form = self.form
         entries = self.entries[self.first :]
         self.entries = []
         self.first = 0
+        self.messages_from = 0
         self.newest = OrderedDict()
+        self.topics = OrderedDict()
         for entry in entries:
             if isinstance(entry, Message):
                 size = len(entry.frame(form)) if form is not None else entry.size
@@ -273,14 +303,17 @@ class Outbox:
         """Drop the first message, stepping over control frames and gaps."""
         newest = self.newest
         if newest is not None:
-            for key, entry in newest.items():
-                if isinstance(entry, Message):
-                    del newest[key]
-                    self._drop(entry)
-                    return
-        for index in range(self.first, len(self.entries)):
+            topics = self.topics
+            assert topics is not None
+            topic, _ = topics.popitem(last=False)
+            oldest = newest.pop(topic)
+            assert isinstance(oldest, Message)
+            self._drop(oldest)
+            return
+        for index in range(max(self.first, self.messages_from), len(self.entries)):
             entry = self.entries[index]
             if isinstance(entry, Message):
+                self.messages_from = index
                 if index == self.first:
                     self.entries[index] = None
                     self.first += 1

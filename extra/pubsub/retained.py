@@ -11,6 +11,7 @@ from mypy_extensions import mypyc_attr
 from extra.errors import LimitExceeded
 from extra.pubsub.journal import Journal
 from extra.pubsub.message import Message
+from extra.pubsub.search import SEARCH_STEPS, Search
 from extra.topics import FilterUnion, TopicIndex
 
 __all__ = ["RetainedMessages"]
@@ -68,28 +69,9 @@ class RetainedMessages:
             self.journal.unretained.append(message.offset)
         return True
 
-    def matching(self, filters: list[str], time: float) -> list[Message]:
-        """Return what is retained on any topic that matches, in offset order, each once.
-
-        Cost: one step per topic that matches a filter; one per retained message when the filters are many.
-        """
-        union = FilterUnion(filters)
-        topics: list[str] = []
-        if union.is_few():
-            for topic_filter in filters:
-                topics.extend(self.index.matching(topic_filter))
-        else:
-            topics.extend([topic for topic in self.messages if union.matches(topic)])
-        found: dict[int, Message] = {}
-        for topic in topics:
-            message = self.messages.get(topic)
-            if message is None:
-                continue  # let go of a moment ago, for another filter
-            if message.is_expired(time):
-                self.clear(topic)
-            else:
-                found[message.offset] = message
-        return [found[offset] for offset in sorted(found)]
+    def matching(self, filters: list[str]) -> "MatchingRetained":
+        """Return the search for what is retained on any topic that matches."""
+        return MatchingRetained(self, filters)
 
     def sweep(self, time: float, budget: int = 10_000) -> None:
         """Let go of what has expired among the next `budget` topics, going on where the last call ended."""
@@ -100,3 +82,58 @@ class RetainedMessages:
             message = self.messages.get(topic)
             if message is not None and message.is_expired(time):
                 self.clear(topic)
+
+
+@final
+@mypyc_attr(native_class=True)
+class MatchingRetained(Search):
+    """The search for what is retained on any topic that any of `filters` matches.
+
+    What is retained, or let go of, while it is under way is found or not. Cost: one step per topic that
+    matches a filter; one or more per retained message when those are not found soon.
+    """
+
+    def __init__(self, retained: RetainedMessages, filters: list[str]) -> None:
+        self.retained = retained
+        self.union = FilterUnion(filters)
+        self.topics: list[str] | None = None  # still to be looked at, unless they are few and found at once
+        self.found: dict[int, Message] = {}
+
+    def advance(self, now: float, time: float) -> bool:
+        if self.topics is None:
+            if self._find_few(time):
+                return True
+            self.topics = list(self.retained.messages)
+        union = self.union
+        last_steps = union.steps + SEARCH_STEPS
+        while self.topics and union.steps < last_steps:
+            topic = self.topics.pop()
+            if union.matches(topic):
+                self._take(topic, time)
+        return not self.topics
+
+    def messages(self) -> list[Message]:
+        """Return what was found, in offset order, each once."""
+        return [self.found[offset] for offset in sorted(self.found)]
+
+    def _find_few(self, time: float) -> bool:
+        """Look the topics up, unless that takes too long."""
+        if not self.union.is_few():
+            return False
+        index = self.retained.index
+        for topic_filter in self.union.filters:
+            topics = index.matching_within(topic_filter, SEARCH_STEPS, SEARCH_STEPS)
+            if topics is None or len(topics) == SEARCH_STEPS:
+                return False
+            for topic in topics:
+                self._take(topic, time)
+        return True
+
+    def _take(self, topic: str, time: float) -> None:
+        message = self.retained.messages.get(topic)
+        if message is None:
+            return  # let go of a moment ago
+        if message.is_expired(time):
+            self.retained.clear(topic)
+        else:
+            self.found[message.offset] = message

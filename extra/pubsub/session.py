@@ -37,9 +37,14 @@ from mypy_extensions import mypyc_attr
 from extra.errors import ChannelClosed
 from extra.pubsub.message import Gap, Message, WireForm
 from extra.pubsub.outbox import DISCONNECT, Outbox
-from extra.topics import matches
+from extra.topics import FilterTree
 
 __all__ = ["CLOSED", "HELD", "LIVE", "Consumer", "Replay", "Session"]
+
+PAGE_LIMIT_MESSAGES: Final = 1000
+"""So many messages are put in one step while a session catches up."""
+CHECKED_PAGE_LIMIT_MESSAGES: Final = 100
+"""And so many where each has to be held against what the session had before."""
 
 LIVE: Final = 0
 HELD: Final = 1
@@ -53,6 +58,13 @@ class Consumer(ABC):
     @abstractmethod
     def wake(self) -> None:
         """The outbox has something. Not called again before `Session.sleep`."""
+
+    def relieve(self) -> None:  # noqa: B027 - who cannot has nothing to say here
+        """The outbox is about to overflow: take what can be taken at once, if anything can.
+
+        A subscriber whose outbox is full because the event loop has not turned yet, and not because it does
+        not read, loses nothing then.
+        """
 
     @abstractmethod
     def overflowed(self) -> None:
@@ -75,18 +87,21 @@ class Replay:
     That is `retained`, then the log above `after` and up to `until`. `known` is the offset up to which loss
     is known, either told or none: a replay that began without a cursor has -1 until its first look at the
     log. What lies below the highest offset that is lost by then has been promised to nobody; `gone` remembers
-    it. `given` has the offsets of retained messages that the log may bring as well. `skip` holds the filters
-    that the session had before, and from where on they have brought everything, or is None.
+    it. `retained` is what is retained, in offset order: `retained[:put]` has been put, and what of it the log
+    brings as well is passed over. `skip` holds the filters that the session had before, and from where on
+    they have brought everything, or is None.
     """
 
     __slots__ = (
         "after",
         "complete",
         "count",
+        "covered_from",
         "filters",
-        "given",
         "gone",
         "known",
+        "passed",
+        "put",
         "retained",
         "skip",
         "until",
@@ -105,9 +120,16 @@ class Replay:
         self.after = after
         self.until = until
         self.known = known
-        self.skip = skip
+        self.skip: FilterTree[str] | None = None
+        self.covered_from: dict[str, int] = {}
+        if skip is not None:
+            self.covered_from = skip
+            self.skip = FilterTree(cache_limit=0)
+            for topic_filter in skip:
+                self.skip.add(topic_filter, topic_filter)
         self.retained = retained
-        self.given = {message.offset for message in retained if message.offset > after}
+        self.put = 0
+        self.passed = 0
         self.gone = 0
         self.complete = True
         self.count = 0
@@ -116,10 +138,27 @@ class Replay:
         """Return whether an earlier filter has brought this message."""
         if self.skip is None:
             return False
-        for topic_filter, covered_from in self.skip.items():
-            if message.offset > covered_from and matches(topic_filter, message.topic):
+        for topic_filter in self.skip.match(message.topic):
+            if message.offset > self.covered_from[topic_filter]:
                 return True
         return False
+
+    def is_given(self, message: Message) -> bool:
+        """Return whether a message of the log was among the retained ones. To be asked in offset order."""
+        retained = self.retained
+        passed = self.passed
+        while passed < len(retained) and retained[passed].offset < message.offset:
+            passed += 1
+        self.passed = passed
+        return passed < len(retained) and retained[passed].offset == message.offset
+
+    def page_limit(self) -> int:
+        """Return how many messages are put in one step."""
+        return PAGE_LIMIT_MESSAGES if self.skip is None else CHECKED_PAGE_LIMIT_MESSAGES
+
+    def next_retained(self) -> Message | None:
+        """Return the next retained message that has not been put, None when all have."""
+        return self.retained[self.put] if self.put < len(self.retained) else None
 
 
 @final
@@ -128,7 +167,8 @@ class Session:
     """A subscriber as the broker sees it. Made by `Broker.open_session`; not to be shared between tasks.
 
     `filters` maps each filter to the offset above which it has brought everything. `former_epoch` is that of
-    the cursor with which it came, when the log has begun anew since.
+    the cursor with which it came, when the log has begun anew since. `retained_form` is for retained messages
+    of a face on which each message moves the position of who reads it.
     """
 
     __slots__ = (
@@ -145,6 +185,7 @@ class Session:
         "pending_from",
         "position",
         "replay",
+        "retained_form",
         "room",
         "state",
     )
@@ -160,6 +201,7 @@ class Session:
         self.id = session_id
         self.consumer = consumer
         self.outbox = Outbox(form, limit_bytes, overflow)
+        self.retained_form: WireForm | None = None
         self.filters: dict[str, int] = {}
         self.former_epoch = ""
         self.state = LIVE
@@ -187,6 +229,8 @@ class Session:
         if self.state == LIVE:
             if message.offset <= self.position:
                 return True  # read already: the log can be ahead of what its engine has delivered
+            if not self.outbox.fits(message):
+                self.consumer.relieve()
             if not self.outbox.put(message):
                 self.hold(message.offset - 1)
                 self._hold_back(message)
@@ -202,6 +246,13 @@ class Session:
         """Put a message of the log or a retained one into the outbox: the caller has waited for room."""
         self.outbox.append(message)
         self._wake()
+
+    def put_retained(self, message: Message) -> None:
+        """Put a retained message: in a form of its own, where there is one."""
+        if self.retained_form is None:
+            self.put(message)
+        else:
+            self.put_control(message.frame(self.retained_form))
 
     def put_gap(self, gap: Gap) -> None:
         """Put a gap behind what waits."""
@@ -234,8 +285,10 @@ class Session:
         replay = self.replay
         if replay is not None and replay.after < replay.until:
             reached = min(reached, replay.after)
-        if replay is not None and replay.retained:
-            reached = min(reached, replay.retained[0].offset - 1)
+        if replay is not None:
+            retained = replay.next_retained()
+            if retained is not None:
+                reached = min(reached, retained.offset - 1)
         return reached
 
     def resume_offset(self, delivered: int) -> int:

@@ -12,7 +12,7 @@ runs at once, mostly to its end: then the answer is written in the turn of the e
 request arrived, and no task is made (`run_eagerly`). While one is suspended, further requests wait where
 they were received; once they are `RECEIVED_HIGH_WATER_BYTES`, nothing more is read, and the peer's going
 away is not noticed until the answer. Of requests that are there together `pipeline_limit` are answered in
-one turn.
+one turn, fewer when they take long.
 
 A peer that ends its side ends a suspended handler: it is cancelled, since whoever leaves a long-poll looks
 like this. One that has only half-closed does get the answers that need no waiting, and what comes of a cut
@@ -21,14 +21,16 @@ body.
 
 import asyncio
 from asyncio import Task
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Iterable
 from math import inf
-from typing import Final
+from time import perf_counter
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError, LocalProtocolError
 from extra.http import (
     Body,
-    BodySource,
     BodyTruncated,
     Headers,
     Request,
@@ -47,7 +49,6 @@ from extra.protocols.http1 import (
     MalformedRequest,
     RequestEnd,
     RequestHead,
-    chunk,
     response_head,
 )
 from extra.protocols.websocket import WebSocketCodec
@@ -55,6 +56,7 @@ from extra.servers.context import ServerContext
 from extra.servers.eager import run_eagerly
 from extra.servers.flow import Flow
 from extra.servers.linger import LingeringConnection
+from extra.servers.parts import send_parts
 from extra.servers.stream import StreamConnection
 from extra.servers.websocket import WebSocketConnection
 
@@ -62,6 +64,9 @@ __all__ = ["HTTPConnection"]
 
 RECEIVED_HIGH_WATER_BYTES: Final = 65_536
 """What is kept of a body, or of requests behind the one at work, before the peer has to wait."""
+
+SLICE_S: Final = 0.005
+"""After so long, pipelined requests of a connection let others have their turn."""
 
 DRAIN_LIMIT_BYTES: Final = 65_536
 """What is read of a body that nobody wants, so that its connection can go on."""
@@ -93,7 +98,9 @@ HANDLING: Final = 3
 OVER: Final = 4
 
 
-class HTTPConnection(Flow, BodySource):
+@final
+@mypyc_attr(native_class=True)
+class HTTPConnection(Flow):
     """The protocol of one accepted connection, until a stream or a WebSocket takes it over."""
 
     __slots__ = (
@@ -107,6 +114,7 @@ class HTTPConnection(Flow, BodySource):
         "_head",
         "_parser",
         "_scheduled",
+        "_shedding",
         "_started",
         "_state",
         "_task",
@@ -116,7 +124,10 @@ class HTTPConnection(Flow, BodySource):
         super().__init__(context)
         limits = context.limits
         self._parser = HTTP1Parser(
-            head_limit_bytes=limits.head_limit_bytes, headers_limit=limits.headers_limit
+            head_limit_bytes=limits.head_limit_bytes,
+            headers_limit=limits.headers_limit,
+            head_limit_name=limits.named("head_limit_bytes"),
+            headers_limit_name=limits.named("headers_limit"),
         )
         self._state = IDLE
         self._deadline = inf
@@ -124,6 +135,7 @@ class HTTPConnection(Flow, BodySource):
         self._eof = False  # the peer has ended its side
         self._advancing = False  # `_advance` is at work
         self._scheduled = False  # it will be in the next turn
+        self._shedding = False  # requests behind the one at work have been dropped
         # The request at work.
         self._head: RequestHead | None = None
         self._body: Body | None = None  # None also when it has none
@@ -144,11 +156,12 @@ class HTTPConnection(Flow, BodySource):
         excess = len(context.connections) - context.limits.connections_limit
         if excess > 0:
             context.counters.refused += 1
+            name = context.limits.named("connections_limit")
             if excess > REFUSING_LIMIT:
+                context.counters.limits_met[name] += 1
                 self.abort()
             else:
-                limit = context.limits.connections_limit
-                message = f"more connections than connections_limit={limit}"
+                message = f"more connections than {name}={context.limits.connections_limit}"
                 self._refuse(ServerOverloaded(message, RETRY_AFTER_S))
 
     def data_received(self, data: bytes) -> None:
@@ -160,7 +173,7 @@ class HTTPConnection(Flow, BodySource):
         elif not self._scheduled:
             self._advance()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool | None:
         """Note that the peer has ended its side, and say whether there is still something to answer."""
         self._eof = True
         if self._state != HANDLING:
@@ -190,19 +203,22 @@ class HTTPConnection(Flow, BodySource):
         if now < self._deadline:
             return
         self._deadline = inf
+        limits = self._context.limits
+        timeouts = self._context.counters.timeouts
         if self._state == IDLE:
+            timeouts[limits.named("idle_timeout_s" if self._answered else "head_timeout_s")] += 1
             self._transport.close()
         elif self._state == HEAD:
-            self._context.counters.timeouts += 1
-            limit = self._context.limits.head_timeout_s
-            self._refuse(RequestTimeout(f"head not received within head_timeout_s={limit:g}"))
+            timeouts[limits.named("head_timeout_s")] += 1
+            limit = f"{limits.named('head_timeout_s')}={limits.head_timeout_s:g}"
+            self._refuse(RequestTimeout(f"head not received within {limit}"))
         elif self._state == HANDLING:
             if self._body is not None and self._reading:
-                self._context.counters.timeouts += 1
-                limit = self._context.limits.body_timeout_s
-                self._fail_body(RequestTimeout(f"body not received within body_timeout_s={limit:g}"))
+                timeouts[limits.named("body_timeout_s")] += 1
+                limit = f"{limits.named('body_timeout_s')}={limits.body_timeout_s:g}"
+                self._fail_body(RequestTimeout(f"body not received within {limit}"))
         elif self._state == DRAINING:
-            self._context.counters.timeouts += 1
+            timeouts[limits.named("body_timeout_s")] += 1
             self._linger()
 
     def retire(self) -> None:
@@ -228,19 +244,24 @@ class HTTPConnection(Flow, BodySource):
         self._scheduled = False
         self._advancing = True
         requests_left = self._context.limits.pipeline_limit
+        began = 0.0
         try:
             while self._state <= DRAINING and self.writable:
-                if not requests_left:
+                if not requests_left or (began and perf_counter() - began > SLICE_S):
+                    if not requests_left:
+                        context = self._context
+                        context.counters.limits_met[context.limits.named("pipeline_limit")] += 1
                     self._advance_later()
                     break
                 event = self._parser.next_event()
                 if event is None:
                     self._starve()
-                    if self._reading:
+                    if self._reading and not self._parser.in_message and not self._kept_bytes:
                         return
                     break
                 if isinstance(event, RequestHead):
                     requests_left -= 1
+                    began = began or perf_counter()
                     self._begin(event)
                 elif isinstance(event, RequestEnd):
                     self._await_request()  # a body has been drained
@@ -272,7 +293,7 @@ class HTTPConnection(Flow, BodySource):
         self._head = head
         self._answered = False
         if context.access_log is not None:
-            self._started = context.clock()
+            self._started = context.stopwatch()
         body: Body | bytes = b""
         if head.has_body:
             limit = context.limits.body_limit_bytes
@@ -310,7 +331,15 @@ class HTTPConnection(Flow, BodySource):
 
     def _regulate(self) -> None:
         """Read, unless enough lies here already."""
+        if self._state == OVER:
+            return
         body = self._body
+        kept = self._parser.held_bytes
+        if body is not None:
+            kept += body.held_bytes
+        if not self._keep(kept):
+            self._shed()
+            return
         enough = self._parser.unparsed_bytes >= RECEIVED_HIGH_WATER_BYTES or (
             body is not None and body.buffered_bytes >= RECEIVED_HIGH_WATER_BYTES
         )
@@ -320,6 +349,27 @@ class HTTPConnection(Flow, BodySource):
             if body is not None and not body.ended:  # the peer was made to wait, and is not to blame
                 self._deadline = self._context.clock() + self._context.limits.body_timeout_s
             self.resume_reading()
+
+    def _shed(self) -> None:
+        """Refuse what is coming in: more is kept for all connections than receive_limit_bytes allow."""
+        limits = self._context.limits
+        name = limits.named("receive_limit_bytes")
+        message = (
+            f"unfinished requests of all connections are larger than {name}={limits.receive_limit_bytes}"
+        )
+        error = ServerOverloaded(message, RETRY_AFTER_S)
+        if self._state == DRAINING:  # it has its answer
+            self._context.counters.limits_met[name] += 1
+            self._linger()
+        elif self._state != HANDLING:
+            self._refuse(error)
+        elif self._body is not None and not self._body.ended:
+            self._fail_body(error)
+        else:  # requests behind the one at work: RFC 9112 9.3.2 has the peer send them again elsewhere
+            self._context.counters.limits_met[name] += 1
+            self._shedding = True
+            self._parser.close()
+            self._keep(0 if self._body is None else self._body.held_bytes)
 
     # Answering.
 
@@ -374,29 +424,31 @@ class HTTPConnection(Flow, BodySource):
                 self.write(body)
             self._finish(request, response.status, size, keep_alive)
             return None
-        chunked = request.http_version == "1.1"
-        keep_alive = keep_alive and chunked  # else the end of the connection is what ends the body
-        self.write(self._make_head(response, CHUNKED if chunked and not bodiless else "", keep_alive))
+        length = response.length
+        chunked = length is None and request.http_version == "1.1"
+        if length is None:
+            keep_alive = keep_alive and chunked  # else the end of the connection is what ends the body
+        framing = CHUNKED if chunked else f"Content-Length: {length}\r\n" if length is not None else ""
+        self.write(self._make_head(response, "" if bodiless else framing, keep_alive))
         self._answered = True
         if head_only:
             self._finish(request, response.status, 0, keep_alive)
             return None
-        return self._send_parts(request, response.status, body, chunked, keep_alive)
+        return self._send_parts(request, response.status, body, length, chunked, keep_alive)
 
     async def _send_parts(
-        self, request: Request, status: int, parts: AsyncIterable[bytes], chunked: bool, keep_alive: bool
+        self,
+        request: Request,
+        status: int,
+        parts: AsyncIterable[bytes],
+        length: int | None,
+        chunked: bool,
+        keep_alive: bool,
     ) -> None:
-        """Send `parts` as fast as the peer takes them."""
-        size = 0
-        try:
-            async for part in parts:
-                size += len(part)
-                self.write(chunk(part) if chunked else part)
-                if not self.writable:
-                    await self.drain()
-        finally:
-            if isinstance(parts, AsyncGenerator):
-                await parts.aclose()
+        """Send `parts` as fast as the peer takes them. Raises LocalProtocolError if they are not `length`."""
+        size = await send_parts(self, parts, length, chunked)
+        if length is not None and size != length:
+            raise LocalProtocolError(f"body of {length} bytes that is not as long")
         if chunked:
             self.write(LAST_CHUNK)
         self._finish(request, status, size, keep_alive)
@@ -448,7 +500,11 @@ class HTTPConnection(Flow, BodySource):
         self.write(answer)
         self._answered = True
         self._count(request, accepted.status, 0)
-        codec = WebSocketCodec(frame_limit_bytes=response.frame_limit_bytes, deflate=accepted.deflate)
+        codec = WebSocketCodec(
+            frame_limit_bytes=response.frame_limit_bytes,
+            deflate=accepted.deflate,
+            frame_limit_name=self._context.limits.named("frame_limit_bytes"),
+        )
         codec.receive_data(self._parser.take_rest())
         self._leave()
         self._hand_over(WebSocketConnection(self._context, codec, taker, accepted.subprotocol))
@@ -471,7 +527,7 @@ class HTTPConnection(Flow, BodySource):
     def _may_go_on(self) -> bool:
         """Say whether another request may follow on this connection."""
         head = self._head
-        if head is None or not head.keep_alive or self._context.draining:
+        if head is None or not head.keep_alive or self._shedding or self._context.draining:
             return False
         body = self._body
         if body is None or body.ended:
@@ -484,7 +540,7 @@ class HTTPConnection(Flow, BodySource):
         context = self._context
         context.counters.requests[request.method, status] += 1
         if context.access_log is not None:
-            context.access_log(request, status, size, context.clock() - self._started)
+            context.access_log(request, status, size, context.stopwatch() - self._started)
 
     def _finish(self, request: Request, status: int, size: int, keep_alive: bool) -> None:
         """The answer is complete: go on with the next request, or end."""
@@ -542,6 +598,7 @@ class HTTPConnection(Flow, BodySource):
             self._state = OVER
             self._context.counters.http_connections_now -= 1
             self._fail_body(LocalProtocolError("the request has been answered"))
+            self._keep(0)
 
 
 def decoded(fields: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -1,27 +1,31 @@
 """What the connections of one server have in common."""
 
 import logging
-from abc import ABCMeta, abstractmethod
+from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, Event, TaskGroup
 from collections.abc import Callable
 from contextvars import copy_context
 from email.utils import formatdate
-from typing import TypeAlias
+from time import perf_counter
+from typing import Final, TypeAlias, final
+
+from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError, LocalProtocolError
-from extra.http import ErrorResponse, Handler, Request, Response
+from extra.http import ErrorResponse, Handler, Headers, Request, Response
 from extra.servers.counters import Counters
 from extra.servers.limits import ServerLimits
 
 __all__ = ["AccessLog", "Connection", "ServerContext"]
 
-logger = logging.getLogger("extra.servers")
+logger: Final = logging.getLogger("extra.servers")
 
 AccessLog: TypeAlias = Callable[[Request, int, int, float], None]
 """Called for each answer: with the request, the status, the bytes of the body, and the seconds it took."""
 
 
-class Connection(metaclass=ABCMeta):
+@mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
+class Connection(ABC):
     """A connection as its server sees it."""
 
     __slots__ = ()
@@ -39,6 +43,8 @@ class Connection(metaclass=ABCMeta):
         """End now, and drop what has not been sent."""
 
 
+@final
+@mypyc_attr(native_class=True)
 class ServerContext:
     """Settings, collaborators and the table of connections, of one server."""
 
@@ -53,6 +59,7 @@ class ServerContext:
         loop: AbstractEventLoop,
         server_name: str,
         access_log: AccessLog | None,
+        headers: Headers = (),
     ) -> None:
         self.application = application
         self.error_response = error_response
@@ -62,18 +69,21 @@ class ServerContext:
         self.loop = loop
         self.access_log = access_log
         self.clock: Callable[[], float] = loop.time
+        self.stopwatch: Callable[[], float] = perf_counter  # uvloop's clock stands still within a turn
         self.connections: set[Connection] = set()
         self.changed = Event()  # a connection has ended
         self.draining = False  # responses say that their connection ends
         self.background = copy_context()  # what a request starts from: nothing of the one before it
-        self._server_name = server_name
+        self._more_lines = "".join(
+            [f"{name}: {value}\r\n" for name, value in (("Server", server_name), *headers)]
+        )
         self.common_lines = ""
         self.renew_date()
 
     def renew_date(self, unix_time: float | None = None) -> None:
         """Let `common_lines`, the end of each response's head, say what time it is; None asks the clock."""
         date = formatdate(unix_time, usegmt=True)
-        self.common_lines = f"Date: {date}\r\nServer: {self._server_name}\r\n"
+        self.common_lines = f"Date: {date}\r\n{self._more_lines}"
 
     def failure(self, error: Exception) -> Response:
         """Return the response to what a handler has raised. A bug is logged, one of headers included."""

@@ -6,7 +6,9 @@ and no further request of the connection is begun. Reading: a connection that ha
 transport, and the kernel's buffers, in the end the peer, hold the rest.
 
 A peer that takes nothing for `write_timeout_s`, while something lies there for it, is aborted. What it has
-taken is what was written less what lies unsent. Counting costs a write 30 ns; looking at the size of the
+taken is what was written less what lies unsent. What all connections have received and still keep is bounded
+by `receive_limit_bytes`: each says how much that is whenever it has changed, and whoever adds to it when it
+is too much ends. Counting costs a write 30 ns; looking at the size of the
 buffer alone, once a second, cannot tell a peer that is stuck from one that takes as much as it is given.
 """
 
@@ -14,22 +16,29 @@ import asyncio
 from asyncio import Future, Transport
 from typing import Final, cast
 
-from extra.http import Wire
+from mypy_extensions import mypyc_attr
+
 from extra.servers.context import Connection, ServerContext
 
 __all__ = ["Flow"]
 
 
-class Flow(asyncio.Protocol, Wire, Connection):
-    """One transport under a connection. Subclasses receive, and say what `begin` and `resumed` do."""
+@mypyc_attr(native_class=True)
+class Flow(Connection):
+    """One transport under a connection: the protocol of it, in asyncio's sense, and a `Wire`.
+
+    Subclasses receive, and say what `begin` and `resumed` do.
+    """
 
     __slots__ = (
         "_context",
         "_drained",
+        "_kept_bytes",
         "_reading",
         "_sent",
         "_stall_deadline",
         "_transport",
+        "_unsent_bytes",
         "_written",
         "writable",
     )
@@ -38,6 +47,8 @@ class Flow(asyncio.Protocol, Wire, Connection):
         self._context = context
         self._transport: Transport = GONE
         self._reading = True
+        self._kept_bytes = 0  # received and not got rid of, as far as `_keep` has been told
+        self._unsent_bytes = 0  # as `check` last saw them
         self._written = 0  # bytes given to the transport
         self._sent = 0  # bytes that it had got rid of when `check` last looked
         self._stall_deadline = 0.0
@@ -51,8 +62,17 @@ class Flow(asyncio.Protocol, Wire, Connection):
         stream.set_write_buffer_limits(high=self._context.limits.write_high_water_bytes)
         self._attach(stream, writable=True)
 
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer has sent."""
+
+    def eof_received(self) -> bool | None:
+        """Take note that the peer sends no more. The transport closes itself unless this returns True."""
+        return None
+
     def pause_writing(self) -> None:
         self.writable = False
+        context = self._context
+        context.counters.limits_met[context.limits.named("write_high_water_bytes")] += 1
 
     def resume_writing(self) -> None:
         self.writable = True
@@ -63,6 +83,9 @@ class Flow(asyncio.Protocol, Wire, Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the transport. What is written from here on leads nowhere."""
         self._context.counters.bytes_sent += self._written - self._sent
+        self._context.counters.unsent_bytes_now -= self._unsent_bytes
+        self._unsent_bytes = 0
+        self._keep(0)
         self._context.connections.discard(self)
         self._context.changed.set()
         self._transport = GONE
@@ -112,13 +135,26 @@ class Flow(asyncio.Protocol, Wire, Connection):
     def check(self, now: float) -> None:
         size = self._transport.get_write_buffer_size()
         sent = self._written - size
+        if size != self._unsent_bytes:
+            self._context.counters.unsent_bytes_now += size - self._unsent_bytes
+            self._unsent_bytes = size
         if size == 0 or sent != self._sent:
             self._context.counters.bytes_sent += sent - self._sent
             self._sent = sent
             self._stall_deadline = now + self._context.limits.write_timeout_s
         elif now >= self._stall_deadline:
-            self._context.counters.timeouts += 1
+            self._context.counters.timeouts[self._context.limits.named("write_timeout_s")] += 1
             self.abort()
+
+    def _keep(self, size: int) -> bool:
+        """Take note that `size` received bytes are kept here. False: that is more, and too much."""
+        more = size - self._kept_bytes
+        if more == 0:
+            return True
+        self._kept_bytes = size
+        context = self._context
+        context.counters.buffered_bytes_now += more
+        return more < 0 or context.counters.buffered_bytes_now <= context.limits.receive_limit_bytes
 
     def _attach(self, transport: Transport, *, writable: bool) -> None:
         """Take `transport`, which is `writable` or not just now."""
@@ -133,7 +169,7 @@ class Flow(asyncio.Protocol, Wire, Connection):
         writable = self.writable
         Flow.resume_reading(self)
         Flow.connection_lost(self, None)
-        transport.set_protocol(successor)
+        transport.set_protocol(cast(asyncio.BaseProtocol, successor))  # compiled classes have one base
         successor._attach(transport, writable=writable)
         successor.begin()
 

@@ -1,6 +1,7 @@
 """What one server and one connection may cost."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 __all__ = ["ServerLimits"]
 
@@ -21,6 +22,10 @@ class ServerLimits:
     body_limit_bytes: int = 8 * 1024 * 1024
     """A body that a handler takes whole, unless it says otherwise."""
 
+    receive_limit_bytes: int = 256 * 1024 * 1024
+    """What all connections together may have received and not got rid of: unfinished heads, bodies and
+    messages. A connection that makes it more is answered 503, or closed with 1013."""
+
     pipeline_limit: int = 16
     """Requests of one connection that are answered in one turn of the event loop, one after another."""
 
@@ -31,7 +36,8 @@ class ServerLimits:
     """From the first byte of a request, or from the opening of the connection, to the end of its head."""
 
     body_timeout_s: float = 30.0
-    """For a body to arrive. Each 16 KiB that arrive give it a second more, up to this much from then."""
+    """For a body to arrive, or a message on a WebSocket. Each 16 KiB that arrive give it a second more, up to
+    this much from then."""
 
     idle_timeout_s: float = 75.0
     """Between one request and the next."""
@@ -47,3 +53,11 @@ class ServerLimits:
 
     close_timeout_s: float = 2.0
     """How long the peer of a connection that has been closed from this side is waited for."""
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What messages call limits that are known by other names than these, such as those of settings; also
+    `frame_limit_bytes`, the limit of a WebSocketResponse."""
+
+    def named(self, limit: str) -> str:
+        """Return what messages call the limit that is called `limit` here."""
+        return self.names.get(limit, limit)

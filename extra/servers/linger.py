@@ -1,15 +1,20 @@
 """The end of a connection whose peer may still be sending."""
 
 from math import inf
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
 
 from extra.servers.context import ServerContext
 from extra.servers.flow import Flow
 
 __all__ = ["LingeringConnection"]
 
-LINGER_LIMIT_BYTES = 16 * 1024 * 1024
+LINGER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
 
+@final
+@mypyc_attr(native_class=True)
 class LingeringConnection(Flow):
     """Takes a transport over when all is written: ends our side, and waits for the peer to end its own.
 

@@ -13,15 +13,17 @@ are in a group that is the server's.
 """
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 from asyncio import TaskGroup
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, cast
 
-from extra.http import ErrorResponse, Handler, problem_response
+from extra.http import ErrorResponse, Handler, Headers, problem_response
 from extra.servers.connection import HTTPConnection
 from extra.servers.context import AccessLog, Connection, ServerContext
 from extra.servers.counters import Counters
@@ -51,11 +53,12 @@ class Server:
         counters: Counters | None = None,
         server_name: str = "extra",
         access_log: AccessLog | None = None,
+        headers: Headers = (),
     ) -> None:
         """Prepare to serve `application`.
 
         `error_response` answers what is no request, and what the application lets through. `server_name` is
-        the `Server` of responses.
+        the `Server` of responses, and `headers` are in all of them.
         """
         self.counters = counters if counters is not None else Counters()
         self._application = application
@@ -63,9 +66,12 @@ class Server:
         self._limits = limits if limits is not None else ServerLimits()
         self._server_name = server_name
         self._access_log = access_log
+        self._headers = headers
         self._tasks = TaskGroup()
         self._listeners: list[asyncio.Server] = []
-        self._paths: list[Path] = []
+        self._paths: list[
+            tuple[Path, tuple[int, int] | None]
+        ] = []  # of Unix sockets, and what was made there
         self._context: ServerContext | None = None
 
     async def __aenter__(self) -> Self:
@@ -79,6 +85,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             server_name=self._server_name,
             access_log=self._access_log,
+            headers=self._headers,
         )
         self._sweeper = self._tasks.create_task(self._sweep(self._context))
         return self
@@ -118,8 +125,8 @@ class Server:
         """Accept connections from now on, and return where: on `host` and `port`, a Unix socket, or a socket.
 
         A `host` may have several addresses, of IPv4 and IPv6; port 0 picks one for each. `uds` is the path
-        of a Unix socket to make: one that is there already is replaced. `sock` is bound, and belongs to the
-        server from here on. May be called again for more.
+        of a Unix socket to make: one that is there already is replaced, unless somebody listens there. `sock`
+        is bound, and belongs to the server from here on. May be called again for more.
 
         Raises:
             OSError: the address cannot be had.
@@ -127,12 +134,14 @@ class Server:
         context = self.context
         loop = context.loop
 
-        def make_connection() -> HTTPConnection:
-            return HTTPConnection(context)
+        def make_connection() -> asyncio.BaseProtocol:
+            return cast(asyncio.BaseProtocol, HTTPConnection(context))  # compiled classes have one base
 
         if uds is not None:
+            if is_answered(uds):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             listener = await loop.create_unix_server(make_connection, uds, backlog=backlog)
-            self._paths.append(Path(uds))
+            self._paths.append((Path(uds), identity(uds)))
         elif sock is not None and sock.family == socket.AF_UNIX:
             listener = await loop.create_unix_server(make_connection, sock=sock, backlog=backlog)
         elif sock is not None:
@@ -152,8 +161,9 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
+        for path, made in self._paths:
+            if identity(path) == made:  # otherwise somebody else has taken the path over
+                path.unlink(missing_ok=True)
         self._paths.clear()
         self.context.draining = True
         for connection in list(self.context.connections):
@@ -175,9 +185,15 @@ class Server:
 
     async def _sweep(self, context: ServerContext) -> None:
         """Look at every connection, about once a second."""
+        due = context.clock()
         while True:
+            due += SWEEP_INTERVAL_S
             await asyncio.sleep(SWEEP_INTERVAL_S)
             context.renew_date()
+            late_s = context.clock() - due
+            due += late_s
+            if late_s > SWEEP_INTERVAL_S:
+                continue  # nobody was heard meanwhile: let what has arrived be read first
             connections = list(context.connections)
             for start in range(0, len(connections), SWEEP_BATCH):
                 check_all(connections[start : start + SWEEP_BATCH], context.clock())
@@ -192,6 +208,28 @@ def check_all(connections: Iterable[Connection], now: float) -> None:
         except Exception:
             logger.exception("a connection has failed to keep its deadlines")
             connection.abort()
+
+
+def is_answered(path: str) -> bool:
+    """Return whether somebody listens on the Unix socket at `path`. Does not wait for an answer."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # so many wait there that it is full
+        except OSError:
+            return False
+    return True
+
+
+def identity(path: str | Path) -> tuple[int, int] | None:
+    """Return what tells the file at `path` from another one in its place, None when there is none."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def bound_address(bound: socket.socket) -> Address:

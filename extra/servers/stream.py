@@ -1,20 +1,25 @@
 """A connection whose response goes on until somebody ends it."""
 
 import logging
+from typing import Final, final
 
-from extra.http import Stream, StreamTaker
+from mypy_extensions import mypyc_attr
+
+from extra.http import StreamTaker
 from extra.servers.context import ServerContext
 from extra.servers.flow import Flow
 
 __all__ = ["StreamConnection"]
 
-logger = logging.getLogger("extra.servers")
+logger: Final = logging.getLogger("extra.servers")
 
-IGNORED_LIMIT_BYTES = 65_536
+IGNORED_LIMIT_BYTES: Final = 65_536
 
 
-class StreamConnection(Flow, Stream):
-    """Takes the transport over from an `HTTPConnection` that has sent the head, and belongs to a taker.
+@final
+@mypyc_attr(native_class=True)
+class StreamConnection(Flow):
+    """A `Stream`: takes over from an `HTTPConnection` that has sent the head, and belongs to a taker.
 
     What the peer sends is dropped, and too much of it ends the connection. So does the peer's end of
     sending: an EventSource never half-closes, and waiting for a write to fail would keep those that have
@@ -44,8 +49,9 @@ class StreamConnection(Flow, Stream):
             self._context.counters.protocol_errors += 1
             self.abort()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:
         self.abort()
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

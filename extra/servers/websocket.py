@@ -10,17 +10,29 @@ closed with 4408. Anything that it sends is a sign of life.
 
 Reading stops while the taker wants it to, and while the peer does not take what is written: one that pings,
 or asks for answers, without ever reading would fill the memory with them. Its signs of life cannot be read
-then: write_timeout_s is what finds out whether it is there.
+then: write_timeout_s is what finds out whether it is there. It goes on when what has been received before has
+been handed over: a taker that often wants a pause would else have more and more waiting in the codec.
+
+What has been received is handed over in turns of the event loop, so much in each, and nothing more is read
+before all of it has been: frames that inflate to a thousand times what they are would else hold up everybody
+(120 of them, of 2 KB each, for 0.9 to 3 s).
+
+A message that has begun has body_timeout_s to arrive, as the body of a request has; then the connection is
+closed with 4408. One that would make what all connections keep more than receive_limit_bytes is closed with
+1013.
 """
 
 import logging
 from math import inf
-from typing import Final
+from typing import Final, final
 
-from extra.http import WebSocket, WebSocketTaker
+from mypy_extensions import mypyc_attr
+
+from extra.http import WebSocketTaker
 from extra.protocols.websocket import (
     BINARY,
     TEXT,
+    TOO_BIG,
     BytesReceived,
     CloseReceived,
     TextReceived,
@@ -33,23 +45,36 @@ from extra.servers.linger import LingeringConnection
 
 __all__ = ["ClosingWebSocket", "WebSocketConnection"]
 
-logger = logging.getLogger("extra.servers")
+logger: Final = logging.getLogger("extra.servers")
 
 ABNORMAL_CLOSURE: Final = 1006
 INTERNAL_ERROR: Final = 1011
-PING_TIMEOUT: Final = 4408
+TRY_AGAIN_LATER: Final = 1013
+TIMEOUT: Final = 4408
+
+MESSAGE_RATE_BYTES_PER_S: Final = 16_384
+"""Bytes of a message that give it a second more, up to body_timeout_s from when they arrive."""
 
 
-class WebSocketConnection(Flow, WebSocket):
-    """Takes the transport over from an `HTTPConnection` that has accepted the handshake."""
+FRAMES_PER_TURN: Final = 1000
+BYTES_PER_TURN: Final = 256 * 1024
+"""So many messages, and inflated bytes of them, are handed over before others get their turn."""
+
+
+@final
+@mypyc_attr(native_class=True)
+class WebSocketConnection(Flow):
+    """A `WebSocket`: takes the transport over from an `HTTPConnection` that has accepted the handshake."""
 
     __slots__ = (
         "_codec",
         "_deadline",
         "_heard",
         "_held",
+        "_message_deadline",
         "_over",
         "_pinged",
+        "_resting",
         "_taker",
         "deflate",
         "subprotocol",
@@ -69,9 +94,11 @@ class WebSocketConnection(Flow, WebSocket):
         self.deflate = codec.deflate
         self._over = False
         self._deadline = inf
+        self._message_deadline = inf  # of the message that is arriving
         self._heard = False  # something came from the peer since `check` last asked
         self._pinged = False  # and it has been asked for that
         self._held = False  # the taker wants nothing to be read
+        self._resting = False  # others have their turn, then it goes on
 
     def begin(self) -> None:
         """Open the taker, and take up what the codec has received behind the handshake."""
@@ -84,6 +111,7 @@ class WebSocketConnection(Flow, WebSocket):
             logger.exception("the taker of a WebSocket has failed")
             self._fail()
         self._take()
+        self._take_stock()
 
     # The transport calls these.
 
@@ -92,9 +120,11 @@ class WebSocketConnection(Flow, WebSocket):
         self._heard = True
         self._codec.receive_data(data)
         self._take()
+        self._take_stock()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool | None:
         self.abort()
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -110,8 +140,7 @@ class WebSocketConnection(Flow, WebSocket):
         except Exception:
             logger.exception("the taker of a WebSocket has failed")
             self._fail()
-        self._regulate()
-        self._take()
+        self._go_on()
 
     # The taker calls these.
 
@@ -122,8 +151,7 @@ class WebSocketConnection(Flow, WebSocket):
     def resume_reading(self) -> None:
         if self._held:
             self._held = False
-            self._regulate()
-            self._context.loop.call_soon(self._take)  # what has been received waits in the codec
+            self._context.loop.call_soon(self._go_on)
 
     def send_text(self, data: bytes) -> None:
         self.write(server_frame(TEXT, data))
@@ -147,17 +175,22 @@ class WebSocketConnection(Flow, WebSocket):
 
     def check(self, now: float) -> None:
         super().check(now)
+        limits = self._context.limits
+        if now >= self._message_deadline and self._reading:
+            name = limits.named("body_timeout_s")
+            self._context.counters.timeouts[name] += 1
+            self._abandon(TIMEOUT, f"message not received within {name}={limits.body_timeout_s:g}")
+            return
         if now < self._deadline:
             return
-        limits = self._context.limits
         if self._heard or not self._reading:
             after_ping = limits.ping_timeout_s if self._pinged else 0.0
             self._deadline = now + max(limits.ping_interval_s - after_ping, 0.0)
             self._pinged = False
             self._heard = False
         elif self._pinged:
-            self._context.counters.timeouts += 1
-            self.close(PING_TIMEOUT, "no answer to pings")
+            self._context.counters.timeouts[limits.named("ping_timeout_s")] += 1
+            self.close(TIMEOUT, "no answer to pings")
         else:
             self._pinged = True
             self._deadline = now + limits.ping_timeout_s
@@ -172,15 +205,31 @@ class WebSocketConnection(Flow, WebSocket):
         """Hand over what has been received, while the taker wants it. End if the peer has, or must."""
         codec = self._codec
         taker = self._taker
+        frames_left = FRAMES_PER_TURN
+        bytes_left = BYTES_PER_TURN
         farewell: CloseReceived | None = None
         try:
-            while self._reading and not self._over and (event := codec.next_event()) is not None:
+            while (
+                not self._held
+                and not self._resting
+                and self.writable
+                and not self._over
+                and (event := codec.next_event()) is not None
+            ):
                 if isinstance(event, TextReceived):
+                    self._message_deadline = inf
+                    bytes_left -= len(event.data)
                     taker.received_text(event.data)
                 elif isinstance(event, BytesReceived):
+                    self._message_deadline = inf
+                    bytes_left -= len(event.data)
                     taker.received_binary(event.data)
                 elif isinstance(event, CloseReceived):
                     farewell = event
+                frames_left -= 1
+                if (frames_left <= 0 or bytes_left <= 0) and codec.held_bytes:
+                    self._resting = True
+                    self._context.loop.call_soon(self._rested)
         except Exception:
             logger.exception("the taker of a WebSocket has failed")
             self._fail()
@@ -190,8 +239,41 @@ class WebSocketConnection(Flow, WebSocket):
         if codec.closed:
             if farewell is None:
                 self._context.counters.protocol_errors += 1
+            if codec.close_code == TOO_BIG and farewell is None:
+                self._context.counters.limits_met[self._context.limits.named("frame_limit_bytes")] += 1
             self._hand_over(LingeringConnection(self._context, self._context.limits.close_timeout_s))
             self._leave(codec.close_code or ABNORMAL_CLOSURE, codec.close_reason)
+        elif self._resting:
+            self._regulate()
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._go_on()
+
+    def _take_stock(self) -> None:
+        """See to what the codec keeps of what has come."""
+        if self._over:
+            return
+        codec = self._codec
+        size = codec.held_bytes
+        arrived = max(size - self._kept_bytes, 0)
+        if not self._keep(size):
+            name = self._context.limits.named("receive_limit_bytes")
+            self._context.counters.limits_met[name] += 1
+            self._abandon(TRY_AGAIN_LATER, f"unfinished messages of all connections exceed {name}")
+        elif codec.in_message:
+            earned = self._message_deadline + arrived / MESSAGE_RATE_BYTES_PER_S
+            self._message_deadline = min(earned, self._context.clock() + self._context.limits.body_timeout_s)
+        else:
+            self._message_deadline = inf
+
+    def _abandon(self, code: int, reason: str) -> None:
+        """Close, and look at nothing that comes from here on."""
+        if not self._over:
+            self._codec.fail(code, reason)
+            self._flush()
+            self._hand_over(LingeringConnection(self._context, self._context.limits.close_timeout_s))
+            self._leave(code, reason)
 
     def _fail(self) -> None:
         """Close: the taker has raised an exception."""
@@ -203,9 +285,17 @@ class WebSocketConnection(Flow, WebSocket):
         if data:
             self.write(data)
 
+    def _go_on(self) -> None:
+        """Hand over what waits in the codec, and read again unless somebody has enough."""
+        self._take()
+        self._take_stock()
+        self._regulate()
+
     def _regulate(self) -> None:
-        """Read, unless the taker or the peer has enough."""
-        if self.writable and not self._held:
+        """Read, unless the taker or the peer has enough, or there is enough to hand over."""
+        if self.writable and not self._held and not self._resting:
+            if not self._reading and self._message_deadline != inf:  # the peer was made to wait
+                self._message_deadline = self._context.clock() + self._context.limits.body_timeout_s
             super().resume_reading()
         else:
             super().pause_reading()
@@ -219,6 +309,8 @@ class WebSocketConnection(Flow, WebSocket):
             self._taker.closed(code, reason)
 
 
+@final
+@mypyc_attr(native_class=True)
 class ClosingWebSocket(Flow):
     """Waits for the close frame of a peer that has been sent one: close_timeout_s, then it is aborted."""
 
@@ -233,23 +325,48 @@ class ClosingWebSocket(Flow):
         """Wait. The close frame may be among what the codec has received."""
         self._deadline = self._context.clock() + self._context.limits.close_timeout_s
         self._take()
+        self._take_stock()
 
     def data_received(self, data: bytes) -> None:
         self._context.counters.bytes_received += len(data)
         self._codec.receive_data(data)
         self._take()
+        self._take_stock()
 
     def check(self, now: float) -> None:
         super().check(now)
-        if now >= self._deadline:
+        if now < self._deadline:
+            return
+        if self.write_buffer_size():
+            self._deadline = now + self._context.limits.close_timeout_s  # the last is still on its way
+        else:
+            self._deadline = inf
+            self._context.counters.timeouts[self._context.limits.named("close_timeout_s")] += 1
             self.abort()
 
     def retire(self) -> None:
         """Nothing: this ends by itself."""
 
+    def _go_on(self) -> None:
+        self.resume_reading()
+        self._take()
+        self._take_stock()
+
+    def _take_stock(self) -> None:
+        if not self._keep(self._codec.held_bytes):
+            self._context.counters.limits_met[self._context.limits.named("receive_limit_bytes")] += 1
+            self.abort()
+
     def _take(self) -> None:
-        while self._codec.next_event() is not None:
-            pass  # what the peer sent before it knew
+        """Drop what the peer sent before it knew, so much in each turn, and see whether it knows."""
+        bytes_left = BYTES_PER_TURN
+        while (event := self._codec.next_event()) is not None:
+            if isinstance(event, TextReceived | BytesReceived):
+                bytes_left -= len(event.data)
+            if bytes_left <= 0:
+                self.pause_reading()
+                self._context.loop.call_soon(self._go_on)
+                break
         self._codec.data_to_send()  # pongs would come after the last frame
         if self._codec.closed:
             self._hand_over(LingeringConnection(self._context, self._context.limits.close_timeout_s))

@@ -63,3 +63,20 @@ class TopicIndex:
             return [topic_filter] if limit is None or limit > 0 else []
         check_filter(topic_filter)
         return self._trie.topics_matching(topic_filter, limit) if has_wildcard(topic_filter) else []
+
+    def steps(self) -> int:
+        """Return how many steps all calls of `matching_within` so far have taken."""
+        return self._trie.steps
+
+    def matching_within(self, topic_filter: str, limit: int, steps: int) -> list[str] | None:
+        """Do what `matching` does, if `steps` are enough for it; None when they are not.
+
+        Many topics are many steps: a filter such as `+/x` has to look at every first level. Raises as
+        `matching` does.
+        """
+        if topic_filter in self._topics or not has_wildcard(topic_filter):
+            return self.matching(topic_filter, limit)
+        if not self._topics:
+            return []
+        check_filter(topic_filter)
+        return self._trie.topics_matching_within(topic_filter, limit, steps)

@@ -136,10 +136,10 @@ def _flaw(name: str, max_bytes: int, max_levels: int) -> str | None:
         except UnicodeEncodeError as error:  # [MQTT-1.5.4-1]
             return f"holds the lone surrogate U+{ord(name[error.start]):04X}, which UTF-8 cannot carry"
     if size > max_bytes:  # [MQTT-4.7.3-3]
-        return f"is longer than {max_bytes:,} bytes"
+        return f"is longer than {max_bytes:,} bytes (broker.max_topic_bytes)"
     level_count = name.count("/") + 1
     if level_count > max_levels:
-        return f"has {level_count:,} levels, more than {max_levels}"
+        return f"has {level_count:,} levels, more than {max_levels} (broker.max_topic_levels)"
     if "\0" in name:  # [MQTT-4.7.3-2]
         return "holds the character NUL"
     return None

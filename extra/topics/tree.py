@@ -36,6 +36,8 @@ T = TypeVar("T", bound=Hashable)
 
 _CACHE_LIMIT: Final = 4096
 _CACHE_LIMIT_ITEMS: Final = 1_048_576
+_INVALIDATION_STEPS: Final = 1024
+"""So many steps are taken to find the cached answers that a change concerns; then all are dropped: 0.2 ms."""
 _LONGEST_CACHED_TOPIC: Final = 1024
 """In characters. Without it, the cache of a peer's 64 KiB topics would come to hundreds of megabytes."""
 
@@ -170,6 +172,10 @@ class FilterTree(Generic[T]):
         self._remember(topic, answer)
         return answer
 
+    def steps(self) -> int:
+        """Return how many steps over branches of wildcards all questions so far have cost."""
+        return self._wild_trie.steps
+
     def filters(self) -> list[str]:
         """Return the filters that hold an item or more, in no particular order. The list is the caller's."""
         return [*self._exact, *self._wild]
@@ -203,7 +209,15 @@ class FilterTree(Generic[T]):
             self._evictions += 1
 
     def _invalidate(self, topic_filter: str) -> None:
-        for topic in self._cached_topics.matching(topic_filter):
+        """Drop the answers that a filter concerns: all, where it takes long to tell which."""
+        topics = self._cached_topics.matching_within(topic_filter, self._cache_limit, _INVALIDATION_STEPS)
+        if topics is None:
+            self._invalidations += len(self._cache)
+            self._cache.clear()
+            self._cached_topics = TopicIndex()
+            self._cached_items = 0
+            return
+        for topic in topics:
             self._cached_topics.discard(topic)
             self._cached_items -= len(self._cache.pop(topic))
             self._invalidations += 1

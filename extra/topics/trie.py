@@ -36,6 +36,7 @@ class LevelTrie:
 
     def __init__(self) -> None:
         self.root: Branch = {}
+        self.steps = 0  # over branches, of the questions so far that are counted
 
     def add(self, name: str) -> None:
         """Add `name`, which is not in the set. Cost: a step per level."""
@@ -98,6 +99,7 @@ class LevelTrie:
                         deeper.append(below)
                     elif below is not None and levels_match(below.split("/"), topic_levels, depth):
                         found.append(below)
+            self.steps += len(branches)
             branches = deeper
             if not branches:
                 break
@@ -116,8 +118,15 @@ class LevelTrie:
         found: list[str] = []
         most = limit if limit is not None else sys.maxsize
         if most > 0:
-            _find(self.root, topic_filter.split("/"), 0, most, found)
+            _find(self.root, topic_filter.split("/"), 0, most, found, sys.maxsize)
         return found
+
+    def topics_matching_within(self, topic_filter: str, limit: int, steps: int) -> list[str] | None:
+        """Do what `topics_matching` does, if `steps` are enough for it; None when they are not."""
+        found: list[str] = []
+        left = _find(self.root, topic_filter.split("/"), 0, limit, found, steps)
+        self.steps += steps - left
+        return found if left >= 0 else None
 
 
 def _path(name: str) -> list[str]:
@@ -127,28 +136,39 @@ def _path(name: str) -> list[str]:
     return path
 
 
-def _find(branch: Branch, filter_levels: list[str], depth: int, most: int, found: list[str]) -> None:
-    """Add to `found` the topics in `branch` that match from the level at `depth` on, until it has `most`."""
+def _find(
+    branch: Branch, filter_levels: list[str], depth: int, most: int, found: list[str], steps: int
+) -> int:
+    """Add to `found` the topics in `branch` that match from the level at `depth` on, until it has `most`.
+
+    Returns how many of `steps` are left; below 0 they were not enough.
+    """
     level = filter_levels[depth] if depth < len(filter_levels) else _END
     if level != "+" and level != "#":
         below = branch.get(level)
         if isinstance(below, dict):
-            _find(below, filter_levels, depth + 1, most, found)
-        elif below is not None and levels_match(filter_levels, below.split("/"), depth):
+            return _find(below, filter_levels, depth + 1, most, found, steps - 1)
+        if below is not None and levels_match(filter_levels, below.split("/"), depth):
             found.append(below)
-        return
+        return steps - 1
     for key, below in branch.items():
+        steps -= 1
+        if steps < 0:
+            break
         if depth == 0 and key.startswith("$"):  # [MQTT-4.7.2-1]
             continue
         if not isinstance(below, dict):
             if level == "#" or levels_match(filter_levels, below.split("/"), depth):
                 found.append(below)
         elif level == "+":
-            _find(below, filter_levels, depth + 1, most, found)
+            steps = _find(below, filter_levels, depth + 1, most, found, steps)
         else:
+            before = len(found)
             _gather(below, most, found)
+            steps -= len(found) - before
         if len(found) == most:
-            return
+            break
+    return steps
 
 
 def _gather(branch: Branch, most: int, found: list[str]) -> None:

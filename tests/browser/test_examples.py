@@ -31,9 +31,10 @@ async def example(name: str) -> AsyncIterator[tuple[Daemon, str]]:
     """A broker that knows the example's origin, and the example; gives the broker and the page's URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    async with running_daemon("--server-allow-origins", url) as daemon:
+    settings = ("--config", "examples/broker.toml", "--server-allow-origins", url)
+    async with running_daemon(*settings) as daemon:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", f"examples.{name}", "--broker", daemon.url, "--port", str(port),
+            sys.executable, "-m", f"examples.{name}", "--url", daemon.url, "--port", str(port),
             stdout=PIPE, cwd=ROOT,
         )  # fmt: skip
         assert process.stdout is not None
@@ -81,17 +82,65 @@ async def test_a_page_refreshed_mid_answer_continues(page: Page) -> None:
         await expect(page.locator("#answer")).to_contain_text("Every topic is a URL")
         await page.reload()
         await expect(page.locator("#answer")).to_contain_text("Every topic is a URL")
-        await expect(page.locator("#answer")).not_to_contain_text("nothing had happened")
+        await expect(page.locator("#answer")).not_to_contain_text("a log and a cursor")
         await expect(page.locator("#state")).to_have_text("done", timeout=30_000)
         read = await daemon.http.get("/t/answers/*", params={"limit": 1000})
         tokens = [each["data"].get("token", "") for each in read.json()["messages"]]
+        assert len(tokens) > 200, "more than a topic keeps by default"
         assert await page.locator("#answer").text_content() == "".join(tokens)
+        await expect(page.locator("#gone")).to_be_hidden()
+
+
+GAP = """event: gap
+data: {"op":"gap","after":0,"until":90,"reason":"evicted"}
+
+id: k3f9a0b2-91
+data: {"op":"message","topic":"answers/1","offset":91,"data":{"token":"goes on "}}
+
+id: k3f9a0b2-92
+data: {"op":"message","topic":"answers/1","offset":92,"data":{"end":true}}
+
+"""
+
+
+async def test_an_answer_whose_beginning_is_gone_says_so(page: Page) -> None:
+    async with example("tokens") as (_, url):
+        await page.route(
+            "**/t/answers/1?since=start",
+            lambda route: route.fulfill(
+                body=GAP, content_type="text/event-stream", headers={"Access-Control-Allow-Origin": url}
+            ),
+        )
+        await page.goto(f"{url}/#answers/1")
+        await expect(page.locator("#answer")).to_have_text("goes on ")
+        await expect(page.locator("#gone")).to_contain_text("beginning of this answer is gone")
+        await expect(page.locator("#state")).to_have_text("done")
+
+
+@pytest.mark.parametrize("name", ["dashboard", "tokens", "progress"])
+async def test_without_a_broker_one_line_says_so(name: str) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", f"examples.{name}", "--url", url, "--port", "0", stderr=PIPE, cwd=ROOT
+    )
+    async with asyncio.timeout(30):
+        _, said = await process.communicate()
+    assert process.returncode == 1
+    assert said.decode().startswith(f"no broker at {url}")
+    assert said.count(b"\n") == 1
+
+
+async def test_a_page_asks_for_no_icon(page: Page, troubles: list[str]) -> None:
+    async with example("chat") as (_, url):
+        await page.goto(url)
+        await expect(page.locator("#state")).to_have_text("live")
+        assert troubles == []
 
 
 async def test_a_job_reports_its_progress() -> None:
     async with running_daemon() as daemon:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "examples.progress", "--broker", daemon.url, stdout=PIPE, cwd=ROOT
+            sys.executable, "-m", "examples.progress", "--url", daemon.url, stdout=PIPE, cwd=ROOT
         )
         async with asyncio.timeout(30):
             said, _ = await process.communicate()

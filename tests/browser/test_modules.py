@@ -76,7 +76,7 @@ async def test_paths_name_topics_and_filters(origin: Page) -> None:
 @pytest.mark.parametrize(
     ("value", "line"),
     [
-        ("{'a': 1, 'b c': [true, null, 'x']}", '{a: 1, "b c": [true, null, "x"]}'),
+        ("{'a': 1, 'b c': [true, null, 'x']}", '{"a": 1, "b c": [true, null, "x"]}'),
         ("'two\\nlines'", '"two\\nlines"'),
         ("[[[[[[[[1]]]]]]]]", "[[[[[[[…]]]]]]]"),
         ("new it.Bytes('AAECAw==')", "4 bytes AAECAw=="),
@@ -119,6 +119,7 @@ async def test_a_meter_counts_whole_seconds(origin: Page) -> None:
 async def test_numbers_and_times_are_short(origin: Page) -> None:
     rates = "[0, 0.4, 3, 9.96, 12.4, 1234, 45678].map(it.rate)"
     assert await call(origin, "words.js", rates) == ["0", "0.4", "3", "10", "12", "1.2k", "46k"]
+    assert await call(origin, "words.js", "[0.4, 4, 7200].map(it.ago)") == ["now", "4 s ago", "2 h ago"]
     ages = "[0.4, 1, 59.9, 60, 7200, 200000].map(it.age)"
     assert await call(origin, "words.js", ages) == ["now", "1 s", "59 s", "1 min", "2 h", "2 d"]
 

@@ -26,6 +26,14 @@ def offsets(response: httpx.Response) -> list[int]:
     return [message["offset"] for message in response.json()["messages"]]
 
 
+async def test_every_response_says_that_its_type_is_not_to_be_guessed(
+    http: httpx.AsyncClient, topic: str
+) -> None:
+    for method, path in (("PUT", f"/t/{topic}"), ("GET", f"/t/{topic}"), ("GET", "/"), ("GET", "/none")):
+        response = await http.request(method, path, content=b"<script>")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
 # Publishing
 
 

@@ -101,7 +101,7 @@ async def test_a_gap_is_an_event(start: Start) -> None:
         await anext(events)
         gap = await anext(events)
         assert gap["event"] == "gap"
-        assert "id" not in gap
+        assert gap["id"] == f"{receipts[0]['cursor']}-{receipts[1]['offset']}"
         offset = receipts[0]["offset"]
         assert data_of(gap) == {
             "op": "gap",

@@ -9,11 +9,10 @@ __all__ = ["SlowEngine"]
 
 
 class SlowEngine(Engine):
-    """The memory engine, except that every call takes a number of loop turns drawn from `random`.
+    """The memory engine, except that every call takes a number of loop turns, drawn from `random`.
 
-    Before and after.
-
-    Reads and appends thus overlap with everything else that goes on; appends keep their order.
+    Reads and appends take such turns before and after, and thus overlap with everything else that goes on;
+    appends keep their order.
     """
 
     def __init__(self, inner: MemoryEngine, random: Random, most_turns: int = 4) -> None:

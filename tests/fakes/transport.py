@@ -5,6 +5,7 @@ It keeps to what `tests/unit/servers/test_transport.py` holds the transports of 
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 __all__ = ["FakeTransport"]
 
@@ -18,7 +19,7 @@ class FakeTransport(asyncio.Transport):
 
     def __init__(self, protocol: asyncio.Protocol, *, peername: object = ("192.0.2.1", 4000)) -> None:
         super().__init__({"peername": peername})
-        self._protocol: asyncio.BaseProtocol = protocol
+        self._protocol = protocol
         self._loop = asyncio.get_running_loop()
         self._high = 64 * 1024
         self._low = 16 * 1024
@@ -39,7 +40,7 @@ class FakeTransport(asyncio.Transport):
         return self._protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol = protocol
+        self._protocol = cast(asyncio.Protocol, protocol)  # of streams, as the first was
 
     def is_closing(self) -> bool:
         return self._closing
@@ -121,9 +122,7 @@ class FakeTransport(asyncio.Transport):
 
     def _arrive(self) -> None:
         while self._arriving and self.is_reading():
-            protocol = self._protocol
-            assert isinstance(protocol, asyncio.Protocol)
-            self._arriving.pop(0)(protocol)
+            self._arriving.pop(0)(self._protocol)
 
     def _receive(self, size: int) -> None:
         self.received += self._unsent[:size]

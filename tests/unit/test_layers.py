@@ -22,6 +22,9 @@ ROWS = {
     "servers": {"protocols", "http"},
     "bridges": {"http", "services"},
     "client": {"protocols", "pubsub"},
+    "testing": {"services"},
+    "commands": {"services", "servers", "bridges", "compilation"},
+    "__main__": {"commands"},
     "compilation": {"topics"},
 }
 """What each package of `extra` may import, besides itself, the floor, and what those rows in turn allow."""

@@ -2,7 +2,13 @@ from typing import get_args
 
 import pytest
 
-from extra.payloads import USUAL_CONTENT_TYPE, PayloadKind, classify
+from extra.payloads import (
+    USUAL_CONTENT_TYPE,
+    PayloadKind,
+    classify,
+    content_type_flaw,
+    headers_flaw,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +90,33 @@ def test_the_usual_content_types_are_those_of_the_protocol() -> None:
         "text": "text/plain",
         "binary": "application/octet-stream",
     }
+
+
+@pytest.mark.parametrize(
+    ("content_type", "flaw"),
+    [
+        ("text/plain; charset=utf-8", ""),
+        ("x" * 255, ""),
+        ("x" * 256, "content_type: longer than 255 bytes"),
+        ("", "content_type: not printable ASCII"),
+        ("text/pl\u00e4in", "content_type: not printable ASCII"),
+        ("text/plain\r\nX: y", "content_type: not printable ASCII"),
+    ],
+)
+def test_content_type_is_fit_for_a_field_of_http(content_type: str, flaw: str) -> None:
+    assert content_type_flaw(content_type) == flaw
+
+
+@pytest.mark.parametrize(
+    ("headers", "flaw"),
+    [
+        ({}, ""),
+        ({str(number): "" for number in range(64)}, ""),
+        ({str(number): "" for number in range(65)}, "headers: 65 of them, at most 64"),
+        ({"\u00fc": "x" * 8190}, ""),
+        ({"\u00fc": "x" * 8191}, "headers: 8,193 bytes, at most 8,192"),
+        ({"\ud800": ""}, ""),
+    ],
+)
+def test_headers_are_bounded_in_number_and_bytes(headers: dict[str, str], flaw: str) -> None:
+    assert headers_flaw(headers) == flaw

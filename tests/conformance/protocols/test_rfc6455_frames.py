@@ -321,7 +321,7 @@ def test_client_sees_why_it_was_failed() -> None:
     assert pair.client.close_rcvd is not None
     assert (pair.client.close_rcvd.code, pair.client.close_rcvd.reason) == (
         1009,
-        "frame is larger than 10 bytes",
+        "frame larger than frame_limit_bytes=10",
     )
 
 
@@ -365,7 +365,7 @@ def test_binary_is_anything() -> None:
 )
 def test_frame_beyond_the_limit_is_refused_by_its_header(header: bytes, byte_by_byte: bool) -> None:
     """10.4: before the payload, and even the mask, are there."""
-    expected = (1009, "frame is larger than 1,000 bytes")
+    expected = (1009, "frame larger than frame_limit_bytes=1000")
     assert failure(header, 1000, byte_by_byte=byte_by_byte) == expected
 
 
@@ -380,4 +380,4 @@ def test_message_may_be_as_large_as_the_limit() -> None:
 def test_fragments_beyond_the_limit_are_refused() -> None:
     """10.4"""
     data = frame(BINARY, b"x" * 600) + frame(CONTINUATION, b"x" * 401)
-    assert failure(data, 1000) == (1009, "message is larger than 1,000 bytes")
+    assert failure(data, 1000) == (1009, "message larger than frame_limit_bytes=1000")

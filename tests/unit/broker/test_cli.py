@@ -118,3 +118,26 @@ def test_module_runs_as_the_command_does() -> None:
         [sys.executable, "-m", "broker", "--version"], capture_output=True, text=True, timeout=10, check=True
     )
     assert done.stdout == f"extra-broker {broker.__version__}\n"
+
+
+INTERRUPTED_AT_FIRST_IMPORT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name.startswith("broker.commands"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also in the background of a script
+sys.meta_path.insert(0, Interrupting())
+from broker.cli import main
+main(["sub", "a"])
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_it_is_still_importing_ends_it_quietly() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_FIRST_IMPORT], capture_output=True, check=False
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (-signal.SIGINT, b"", b"")

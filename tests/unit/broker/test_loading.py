@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from broker.loading import load
+from broker.loading import ignored_variables, load
 from broker.settings import SECTIONS, SETTINGS, RetentionPolicy, Setting, Settings, SettingsError, describe
 
 Write = Callable[[str], str]
@@ -64,6 +64,7 @@ def other_value(key: str) -> tuple[str, str, object]:
     special: dict[str, tuple[str, str, object]] = {
         "server.host": ("localhost", '"localhost"', "localhost"),
         "server.uds": ("/run/x", '"/run/x"', "/run/x"),
+        "server.app": ("rooms:app", '"rooms:app"', "rooms:app"),
         "server.allow_origins": ("http://a,http://b", '["http://a", "http://b"]', ("http://a", "http://b")),
         "server.allow_hosts": ("a,b", '["a", "b"]', ("a", "b")),
         "server.allow_anonymous": ("true", "true", True),
@@ -265,6 +266,58 @@ def outcome(config: str, environment: dict[str, str] | None = None) -> None:
     except SettingsError as error:
         message = str(error)
         settings = Settings()
-    assert message == "" or (message.isprintable() and len(message) < 500)
+    assert all(line.isprintable() and len(line) < 500 for line in message.split("\n"))
     for setting, value in describe(settings):
         setting.accept(list(value) if isinstance(value, tuple) else value, "again")
+
+
+def test_all_that_is_wrong_is_said_at_once(write: Write) -> None:
+    config = write(
+        "nonsense = 1\n[server]\nport = -1\nbacklog = 'x'\nbaklog = 1\n"
+        "[[retention.policy]]\nmessages = 1\n[[retention.policy]]\nfilter = 'a#'\n"
+    )
+    environment = {"EXTRA_BROKER_SERVER_PORT": "x", "EXTRA_BROKER_SERVER_PROT": "1"}
+    lines = refusal(config, environment, [("--port", "y"), ("--server-backlog", "0")]).split("\n")
+    starts = [
+        "broker.toml: 'nonsense'",
+        "broker.toml: server.port: -1",
+        "broker.toml: server.backlog: 'x'",
+        "broker.toml: 'server.baklog'",
+        "EXTRA_BROKER_SERVER_PORT: 'x'",
+        "'EXTRA_BROKER_SERVER_PROT'",
+        "--port: 'y'",
+        "--server-backlog: 0",
+        "broker.toml: retention.policy #1: filter: is missing",
+        "broker.toml: retention.policy #2: filter: ",
+    ]
+    assert len(lines) == len(starts)
+    assert [line for line, start in zip(lines, starts, strict=True) if not line.startswith(start)] == []
+
+
+def test_variables_that_look_like_settings_and_are_none_are_told_of() -> None:
+    environment = {
+        "EXTRA_BROKER_PORT": "8081",
+        "EXTRA_BROKER_FOO": "1",
+        "EXTRA_BROKER_SERVER_PORT": "1",
+        "EXTRA_BROKER_URL": "http://x",
+        "EXTRA_BROKER_CONFIG": "x",
+        "OTHER": "1",
+    }
+    foo, port = ignored_variables(environment)
+    assert foo.startswith("'EXTRA_BROKER_FOO' is not a setting, and is ignored: ")
+    assert port.startswith("'EXTRA_BROKER_PORT' is not a setting, and is ignored: ")
+    assert port.endswith("did you mean EXTRA_BROKER_SERVER_PORT?")
+
+
+def test_variables_of_a_container_platform_are_not_told_of() -> None:
+    """Kubernetes, Service, environment variables: docker's links of a service called extra-broker."""
+    environment = {
+        "EXTRA_BROKER_SERVICE_HOST": "10.0.0.11",
+        "EXTRA_BROKER_SERVICE_PORT": "8080",
+        "EXTRA_BROKER_SERVICE_PORT_HTTP": "8080",
+        "EXTRA_BROKER_PORT": "tcp://10.0.0.11:8080",
+        "EXTRA_BROKER_PORT_8080_TCP": "tcp://10.0.0.11:8080",
+        "EXTRA_BROKER_PORT_8080_TCP_PROTO": "tcp",
+        "EXTRA_BROKER_PORT_8080_TCP_ADDR": "10.0.0.11",
+    }
+    assert ignored_variables(environment) == []

@@ -131,7 +131,7 @@ def test_a_header_that_http_would_change_is_refused(value: str) -> None:
     with Publisher("http://127.0.0.1:1") as publisher:
         with pytest.raises(InvalidCommand, match="Extra-Header-x"):
             publisher.publish("a", 1, headers={"x": value})
-        with pytest.raises(InvalidCommand, match="Content-Type"):
+        with pytest.raises(InvalidCommand, match=r"Content-Type|content_type"):
             publisher.publish("a", b"1", content_type=value)
 
 

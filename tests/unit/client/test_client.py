@@ -10,6 +10,7 @@ import pytest
 
 from extra.client import Client
 from extra.client.client import STABLE_S
+from extra.client.surroundings import Surroundings
 from extra.errors import (
     BrokerClosed,
     Forbidden,
@@ -57,8 +58,10 @@ def pauses() -> Pauses:
 def make(broker: WebSocketBroker, pauses: Pauses) -> Callable[..., Client]:
     """Return what makes a client of the broker: its pauses take no time, its back-off is at its bounds."""
 
-    def make_client(**options: Any) -> Client:  # any option of Client
-        return Client(broker.url, **{"sleep": pauses, "random": lambda: 1.0, **options})
+    def make_client(**options: Any) -> Client:  # any option of Client, or its chance or time
+        own = {name: options.pop(name) for name in ("random", "clock") if name in options}
+        surroundings = Surroundings(sleep=pauses, **{"random": lambda: 1.0, **own})
+        return Client(broker.url, _surroundings=surroundings, **options)
 
     return make_client
 
@@ -108,13 +111,30 @@ async def test_entering_raises_when_there_is_no_broker(
             pass
 
 
+async def test_a_client_is_entered_once(broker: WebSocketBroker, make: Callable[..., Client]) -> None:
+    async with make() as client:
+        await broker.connection()
+        with pytest.raises(RuntimeError, match="entered once"):
+            await client.__aenter__()
+    with pytest.raises(RuntimeError, match="entered once"):
+        await client.__aenter__()
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("codec", "xml"), ("queue_limit_bytes", 0), ("inflight_limit", 0), ("backoff_initial_s", 0.0)],
+    [
+        ("codec", "xml"),
+        ("queue_limit_bytes", 0),
+        ("inflight_limit", 0),
+        ("backoff_initial_s", 0.0),
+        ("header", {"a": "b\r\nc: d"}),
+        ("header", {"a b": "c"}),
+        ("header", {"a": "€"}),
+    ],
 )
 def test_options_that_make_no_sense_are_refused(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=option):
-        Client("http://host", **{option: value})  # type: ignore[arg-type]  # that is the point
+        Client("http://host", **{"headers" if option == "header" else option: value})  # type: ignore[arg-type]  # that is the point
 
 
 async def test_an_error_of_the_body_comes_out_as_it_is(make: Callable[..., Client]) -> None:
@@ -777,6 +797,17 @@ async def test_history_that_is_partly_gone_gives_what_is_left(
     assert (page.resume, page.lost_until) == ("e1-3-8", 8)
     since = [request.target.partition("since=")[2] for request in broker.requests]
     assert since == ["e1-3", "e1-3-8"]
+
+
+async def test_history_whose_start_is_gone_is_not_complete(
+    broker: WebSocketBroker, make: Callable[..., Client]
+) -> None:
+    broker.answers.append(
+        (200, {"Extra-Cursor": "e1-9", "Extra-Complete": "false", "Extra-More": "false"}, b"")
+    )
+    async with make() as client:
+        page = await client.history("a")
+    assert (page.complete, page.resume) == (False, "")
 
 
 async def test_history_raises_what_the_broker_answered(

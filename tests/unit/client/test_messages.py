@@ -23,7 +23,14 @@ class Desk:
         self.subscription.begin_replay("e1")
 
     def messages(self, on_gap: Callable[[Gap], None] | None = None) -> Messages:
-        return Messages(lambda: self.subscription, self._taken, self._leave, on_gap)
+        return Messages(
+            lambda: self.subscription,
+            self._taken,
+            self._leave,
+            self.subscription.filters,
+            self.subscription.overflow,
+            on_gap,
+        )
 
     def put(self, *offsets: int, retained: bool = False) -> None:
         for offset in offsets:
@@ -74,7 +81,7 @@ async def test_entering_raises_what_is_wrong_with_the_arguments() -> None:
         return Subscription(["a/#/b"], "now", "disconnect", None, 1000)
 
     with pytest.raises(InvalidFilter):
-        async with Messages(subscribe, lambda _: None, lambda _: None, None):
+        async with Messages(subscribe, lambda _: None, lambda _: None, ["a/#/b"], "disconnect", None):
             pass
 
 
@@ -148,7 +155,7 @@ async def test_a_gap_that_nobody_asked_to_be_told_of_is_raised_and_the_iteration
     desk.subscription.tell(gap, "e1")
     desk.put(6)
     async with desk.messages() as messages:
-        with pytest.raises(UnrecoverablePosition, match="after offset 3 and up to 5 are gone") as caught:
+        with pytest.raises(UnrecoverablePosition, match="after offset 3 and up to 5 are missing") as caught:
             await anext(messages)
         assert caught.value.gap is gap
         assert (await anext(messages)).offset == 6
@@ -217,5 +224,30 @@ async def test_the_cursor_goes_over_to_another_epoch() -> None:
 
 async def test_it_is_entered_before_it_is_used() -> None:
     messages = Desk().messages()
-    with pytest.raises(AssertionError, match="enter the subscription first"):
+    with pytest.raises(RuntimeError, match="enter the subscription first"):
         await anext(messages)
+
+
+async def test_it_is_entered_once() -> None:
+    desk = Desk()
+    desk.confirm()
+    messages = desk.messages()
+    async with messages:
+        with pytest.raises(RuntimeError, match="entered once"):
+            await messages.__aenter__()
+    with pytest.raises(RuntimeError, match="entered once"):
+        await messages.__aenter__()
+
+
+async def test_one_task_iterates() -> None:
+    desk = Desk()
+    desk.confirm()
+    async with desk.messages() as messages:
+        first = asyncio.ensure_future(anext(messages))
+        await asyncio.sleep(0)
+        desk.put(1)
+        with pytest.raises(RuntimeError, match="one task"):
+            await anext(messages)
+        assert (await first).offset == 1
+        desk.put(2)
+        assert (await anext(messages)).offset == 2

@@ -116,3 +116,18 @@ async def test_two_readers_are_one_too_many() -> None:
         await body.read()
     body.end()
     assert await reading == b""
+
+
+async def test_body_that_has_ended_is_taken_at_once() -> None:
+    for parts in ([], [b"hello"], [b"he", b"", b"llo"]):
+        body = Body(Source(), length=5, limit_bytes=5)
+        for part in parts:
+            body.feed(part)
+        body.end()
+        assert body.take_all() == b"".join(parts)
+        assert (body.buffered_bytes, body.take_all(), await body.read()) == (0, b"", b"")
+    body = Body(Source(), limit_bytes=4)
+    body.feed(b"hello")
+    body.end()
+    with pytest.raises(BodyTooLarge):
+        body.take_all()

@@ -7,9 +7,8 @@ import msgpack
 import pytest
 
 from extra.errors import InvalidCommand, LimitExceeded
+from extra.payloads import MAX_HEADERS, MAX_HEADERS_BYTES
 from extra.protocols.commands import (
-    MAX_HEADERS,
-    MAX_HEADERS_BYTES,
     Ack,
     Command,
     Ping,
@@ -451,6 +450,24 @@ def test_msgpack_data_that_json_cannot_hold_is_a_bad_payload(data: object, flaw:
     assert rejected.message.startswith(flaw)
 
 
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [([0.0] * 6, True), ([0.5] * 28, False), ([False] * 200, True), ([False] * 226, False)],
+)
+def test_msgpack_data_that_json_of_the_limit_cannot_come_of_is_not_expanded(
+    value: object, accepted: bool
+) -> None:
+    """Nine bytes become four at best. What grows in JSON is for whoever knows the limit to refuse."""
+    packed = msgpack.packb([{"op": "publish", "id": 1, "topic": "a", "data": value}])
+    for decoded in (decode_commands_msgpack(packed, 1000, 100), decode_publishes_msgpack(packed, 1000, 100)):
+        if accepted:
+            assert isinstance(decoded[0], Publish)
+        else:
+            assert isinstance(decoded[0], Rejected)
+            assert decoded[0].code == "limit_exceeded"
+            assert "broker.max_payload_bytes" in decoded[0].message
+
+
 def test_msgpack_data_nests_no_deeper_than_json() -> None:
     for levels, accepted in ((128, True), (129, False), (600, False)):
         head = b"\x84\xa2op\xa7publish\xa2id\x01\xa5topic\xa1a\xa4data"
@@ -540,13 +557,22 @@ def test_batch_beyond_the_limit_is_refused(batch: Batch) -> None:
         batch(items, 2)
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[1", b"nul", b'[{"topic":"\xff","data":1}]', b"[" * 100_000])
-def test_body_that_is_no_array_is_refused(body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"", b"1", b"{", b"[1", b"nul", b'[{"topic":"\xff","data":1}]', b"[" * 100_000]
+)
+def test_body_that_is_neither_array_nor_object_is_refused(body: bytes) -> None:
     """docs/protocol.md, publish: a body that cannot be parsed publishes nothing."""
     with pytest.raises(InvalidCommand):
         decode_publishes_json(body, 10)
     with pytest.raises(InvalidCommand):
-        decode_publishes_msgpack(b"\x80" + body, 10)
+        decode_publishes_msgpack(b"\xc0" + body, 10)
+
+
+def test_object_is_a_batch_of_one() -> None:
+    expected = [Publish("a", b"1")]
+    assert decode_publishes_json(b'{"topic":"a","data":1}', 10) == expected
+    assert decode_publishes_msgpack(msgpack.packb({"topic": "a", "data": 1}), 10) == expected
+    assert isinstance(decode_publishes_json(b"{}", 10)[0], Rejected)
 
 
 def test_element_that_is_no_object_is_one_rejection() -> None:

@@ -82,6 +82,49 @@ def test_length_zero_is_no_body() -> None:
     assert (head.content_length, head.has_body) == (0, False)
 
 
+@pytest.mark.parametrize("zeros", [20, 5000])
+def test_length_of_too_many_digits_is_malformed(zeros: int) -> None:
+    """As a number it would be fine: the digits alone are what is wrong with it."""
+    data = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %b1\r\n\r\nx" % (b"0" * zeros)
+    for pieces in ([data], one_by_one(data)):
+        error = refusal(*pieces)
+        assert (error.status, str(error)) == (400, "Content-Length of too many digits")
+
+
+@pytest.mark.parametrize("line", [b"POST /t/a RTSP/1.0", b"GET /t/a RTSP/1.0", b"SOURCE /t/a ICE/1.0"])
+def test_other_protocols_that_llhttp_knows_are_not_spoken(line: bytes) -> None:
+    data = line + b"\r\nHost: x\r\n\r\n"
+    for pieces in ([data], one_by_one(data), [GET + data]):
+        assert refusal(*pieces).status == 505
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_http_1_0_is_told_from_them_wherever_its_head_begins(cut: bool) -> None:
+    first = b"GET /first HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    second = b"\r\nGET /second HTTP/1.0\r\nX: " + b"x" * 2 * PIECE + b"\r\n\r\n"
+    data = first + second
+    heads = parse(*(one_by_one(data) if cut else [data]))
+    assert [head.target for head in heads if isinstance(head, RequestHead)] == [b"/first", b"/second"]
+
+
+def test_nothing_comes_behind_the_last_request_whatever_it_asked_to_upgrade_to() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close, upgrade\r\nUpgrade: h2c\r\n"
+    last = head + b"Content-Length: 2\r\n\r\nok"
+    for pieces in ([last + GET], one_by_one(last + GET), [last[:-1], last[-1:] + GET]):
+        assert [type(event) for event in parse(*pieces) if type(event) is not BodyPart] == [
+            RequestHead,
+            RequestEnd,
+        ]
+
+
+@pytest.mark.parametrize("flaw", [b"na me: x\r\n", b": x\r\n", b"a: \0\r\n"])
+@pytest.mark.parametrize("fields", [2, 3, 4])
+def test_what_is_wrong_with_a_head_does_not_depend_on_where_it_is_cut(flaw: bytes, fields: int) -> None:
+    data = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * (fields - 1) + flaw + b"\r\n"
+    for pieces in ([data], one_by_one(data)):
+        assert refusal(*pieces, headers_limit=3).status == 400
+
+
 def test_chunks_are_joined_and_their_extensions_dropped() -> None:
     """RFC 9112 7.1.1: a recipient ignores extensions that it does not know."""
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: CHUNKED\r\n\r\n"

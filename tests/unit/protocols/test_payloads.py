@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from extra.errors import InvalidPayload
@@ -164,3 +166,24 @@ def test_content_type_decides_the_kind_and_stays(
 def test_payload_that_is_not_what_its_content_type_says_is_refused(payload: bytes, content_type: str) -> None:
     with pytest.raises(InvalidPayload):
         admit_payload(payload, content_type)
+
+
+@pytest.mark.parametrize(
+    ("payload", "refused"),
+    [
+        (b"1" * 4300, False),
+        (b"1" * 4301, True),
+        (b"[0, -" + b"1" * 4301 + b"]", True),
+        (b'["' + b"1" * 4301 + b'"]', False),
+        (b'{"\\\\": ' + b"1" * 4301 + b"}", True),
+        (b'["\\"' + b"1" * 4301 + b'"]', False),
+        (b"[" + b",".join([b"1" * 4300] * 3) + b"]", False),
+    ],
+)
+def test_numbers_have_no_more_digits_than_python_makes_an_integer_of(payload: bytes, refused: bool) -> None:
+    if refused:
+        with pytest.raises(InvalidPayload, match="number of more than 4300 digits"):
+            check_payload(payload, "json")
+    else:
+        check_payload(payload, "json")
+        json.loads(payload)

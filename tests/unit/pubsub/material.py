@@ -98,6 +98,8 @@ class GatedEngine(Engine):
         self.inner = inner
         self.gates: dict[str, asyncio.Event] = {}
         self.is_broken = False
+        self.sweeps = 0
+        self.sweep_fails = False
         self.kept_keys: list[tuple[bytes, int, float]] = []
 
     def shut(self, name: str) -> None:
@@ -156,6 +158,9 @@ class GatedEngine(Engine):
         return await self.inner.clear(topic)
 
     def sweep(self) -> None:
+        self.sweeps += 1
+        if self.sweep_fails:
+            raise EngineUnavailable("the engine is broken")
         self.inner.sweep()
 
     def figures(self) -> dict[str, int]:

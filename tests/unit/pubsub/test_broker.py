@@ -32,6 +32,7 @@ from extra.pubsub import (
 )
 from extra.pubsub.idempotency import digest
 from extra.pubsub.outbox import DISCONNECT, DROP_OLDEST, LATEST
+from extra.pubsub.pace import STRETCH_BYTES
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import SlowEngine
 from tests.unit.pubsub.material import GatedEngine, Listener, NameForm, a_message, settle, take_all
@@ -205,6 +206,45 @@ async def test_what_is_no_topic_for_all_is_refused(house: House, topic: str) -> 
     assert house.broker.figures()["published"] == 0
 
 
+async def test_publishing_at_once_is_publishing() -> None:
+    async with Broker() as broker:
+        async with broker.subscribe("a") as messages:
+            assert broker.publish_at_once(a_message("a", b"x")) == 1
+            assert broker.publish_at_once(a_message("b")) == 0
+            assert (await anext(messages)).payload == b"x"
+        figures = broker.figures()
+        assert (figures["published"], figures["published_bytes"], figures["log_messages"]) == (2, 1, 2)
+        with pytest.raises(InvalidTopic):
+            broker.publish_at_once(a_message("$own"))
+        with pytest.raises(LimitExceeded):
+            broker.publish_at_once(a_message("a", b"x" * (broker.limits.max_payload_bytes + 1)))
+
+
+async def test_what_has_to_wait_is_not_published_at_once() -> None:
+    """For the event loop to turn, or for an engine that does input and output."""
+    async with Broker(MemoryEngine()) as broker:
+        while broker.publish_at_once(a_message("a", b"x" * 1024)) == 0:
+            pass
+        head = broker.engine.head()
+        assert STRETCH_BYTES <= broker.pace.spent < STRETCH_BYTES + 2048
+        assert broker.publish_at_once(a_message("a")) == -1
+        assert broker.engine.head() == head
+        assert (await broker.publish("a", 1)).offset == head + 1
+        assert broker.publish_at_once(a_message("a")) == 0
+    async with Broker(GatedEngine(MemoryEngine())) as broker:
+        assert broker.publish_at_once(a_message("a")) == -1
+        assert broker.figures()["published"] == 0
+
+
+async def test_a_broker_that_closes_while_a_publisher_pauses_says_so() -> None:
+    async with Broker() as broker:
+        broker.pace.spent = STRETCH_BYTES
+        publishing = asyncio.ensure_future(broker.publish("a", 1))
+        await asyncio.sleep(0)
+    with pytest.raises(BrokerClosed):
+        await publishing
+
+
 async def test_limits_on_what_is_published_name_their_setting() -> None:
     limits = BrokerLimits(max_payload_bytes=10, max_topic_bytes=5, max_topic_levels=2)
     async with House(limits=limits) as house:
@@ -235,8 +275,8 @@ async def test_a_payload_that_is_not_what_it_says_is_refused(house: House) -> No
 
 async def test_clearing_lets_go_of_the_retained_message(house: House) -> None:
     await house.publish("a", retain=True)
-    assert await house.broker.clear("a")
-    assert not await house.broker.clear("a")
+    await house.broker.clear("a")
+    await house.broker.clear("a")
     assert (await house.broker.history("a", since="now")).messages == []
 
 
@@ -277,6 +317,15 @@ async def test_sweeping_forgets_old_keys(house: House) -> None:
     assert house.broker.figures()["idempotency_keys"] == 1
 
 
+async def test_how_long_a_key_is_remembered_is_a_limit() -> None:
+    async with House(limits=BrokerLimits(idempotency_window_s=10.0)) as house:
+        first = await house.broker.publish("a", 1, key="k")
+        house.clock.advance(9.0)
+        assert (await house.broker.publish("a", 2, key="k")).offset == first.offset
+        house.clock.advance(2.0)
+        assert (await house.broker.publish("a", 3, key="k")).offset > first.offset
+
+
 async def test_a_key_that_was_used_again_is_as_new(house: House) -> None:
     """It neither is forgotten first nor keeps older ones from being forgotten."""
     for key in ("again", "other"):
@@ -306,7 +355,7 @@ async def test_a_limit_of_no_keys_remembers_none() -> None:
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "é" * 128])
 async def test_a_key_has_so_many_bytes(house: House, key: str) -> None:
-    with pytest.raises(LimitExceeded, match="1 to 255 bytes"):
+    with pytest.raises(InvalidCommand, match="it has 1 to 255"):
         await house.broker.publish("a", 1, key=key)
     assert await house.history("a") == []
 
@@ -401,7 +450,7 @@ async def test_many_are_published_in_their_order(house: House) -> None:
 
 async def test_one_that_is_refused_keeps_no_other_of_many_out(house: House) -> None:
     given = [("a", None), ("a/+", None), ("$SYS", None), ("b", ""), ("c", "k" * 256), ("d", None)]
-    refusals = ["invalid_topic", "invalid_topic", "limit_exceeded", "limit_exceeded"]
+    refusals = ["invalid_topic", "invalid_topic", "invalid_command", "invalid_command"]
     assert await publish_many(house, *given) == [1, *refusals, 2]
 
 
@@ -609,11 +658,11 @@ async def test_a_page_that_misses_something_says_so_and_how_to_go_on() -> None:
         assert (offsets(page), page.complete, page.resume) == ([5, 6], False, "e1-1-4")
 
 
-async def test_from_the_start_nothing_is_missing_that_was_gone_already() -> None:
+async def test_a_start_that_is_gone_is_told_once_and_is_no_gap() -> None:
     async with House(Policy(messages=2)) as house:
         await house.publish("b", *"aaaa")
         page = await house.broker.history("#", limit=1)
-        assert (offsets(page), page.complete, page.cursor) == ([1], True, "e1-3")
+        assert (offsets(page), page.complete, page.cursor, page.resume) == ([1], False, "e1-3", "")
         page = await house.broker.history("#", since=page.cursor)
         assert (offsets(page), page.complete) == ([4, 5], True)
 
@@ -1325,3 +1374,47 @@ async def test_sweeping_sweeps_the_engine() -> None:
         house.clock.advance(10.0)
         house.broker.sweep()
         assert house.broker.figures()["log_messages"] == 0
+
+
+async def test_a_broker_is_entered_once() -> None:
+    async with Broker() as broker:
+        with pytest.raises(RuntimeError, match="entered once"):
+            await broker.__aenter__()
+    with pytest.raises(RuntimeError, match="entered once"):
+        await broker.__aenter__()
+
+
+async def test_publishing_sweeps_where_nobody_else_does() -> None:
+    """What has expired or is too old, and the keys beyond their window, do not stay for ever."""
+    async with House(Policy(age_s=1.0)) as house:
+        await house.broker.publish("old", b"x", key="k")
+        await house.broker.publish("kept", b"x", retain=True, ttl=1.0)
+        house.clock.advance(1.9)
+        await house.publish("a")
+        assert house.broker.figures()["log_messages"] == 3  # not yet
+        house.clock.advance(0.1)
+        await house.publish("a")
+        figures = house.broker.figures()
+        assert (figures["log_messages"], figures["retained_messages"]) == (2, 0)
+        house.clock.advance(120.0)
+        await house.publish("a")
+        assert house.broker.figures()["idempotency_keys"] == 0
+
+
+async def test_publishing_does_not_sweep_beside_who_does() -> None:
+    async with House(Policy(age_s=1.0)) as house:
+        await house.publish("a")
+        for _ in range(3):
+            house.clock.advance(1.0)
+            house.broker.sweep()
+            await house.publish("a")
+        assert house.engine.sweeps == 3
+
+
+async def test_a_sweep_that_fails_fails_no_publishing() -> None:
+    async with House() as house:
+        house.engine.sweep_fails = True
+        house.clock.advance(2.0)
+        await house.publish("a")
+        assert house.engine.sweeps == 1
+        assert await house.history("a") == [1]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from extra.errors import LimitExceeded
+from extra.errors import InvalidCommand
 from extra.pubsub import Receipt
 from extra.pubsub.idempotency import Remembered, Run, digest
 from tests.unit.pubsub.material import a_message
@@ -17,7 +17,7 @@ def test_a_digest_tells_topics_and_keys_apart_and_is_short() -> None:
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_a_key_has_1_to_255_bytes(key: str) -> None:
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(InvalidCommand):
         digest("a", key)
 
 

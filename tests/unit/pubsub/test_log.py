@@ -1,10 +1,19 @@
 from collections.abc import Iterable
+from itertools import product
 
 import pytest
 
 from extra.pubsub import Log, Message, Policy, PolicyTable, Slice
 from extra.pubsub.journal import Journal
-from extra.pubsub.log import BLOCK, LOSERS_LIMIT, MERGE_LIMIT_TOPICS, NAME_UNIT_CHARACTERS, SCAN_LIMIT
+from extra.pubsub.log import (
+    BLOCK,
+    LOSERS_LIMIT,
+    LOSS_STEPS,
+    MERGE_LIMIT_TOPICS,
+    NAME_UNIT_CHARACTERS,
+    NAME_UNIT_LEVELS,
+)
+from extra.pubsub.search import SEARCH_STEPS
 from tests.unit.pubsub.material import a_message
 
 NOW = 5_000.0
@@ -46,6 +55,13 @@ def read(
     return log.read(
         list(filters), after, until, limit, NOW + after_s, TIME + after_s, limit_bytes=limit_bytes
     )
+
+
+def before_last(log: Log, filters: list[str], count: int, after_s: float = 0.0) -> int:
+    search = log.before_last(filters, count)
+    while not search.advance(NOW + after_s, TIME + after_s):
+        pass
+    return search.offset
 
 
 def offsets(messages: Slice | Iterable[Message]) -> list[int]:
@@ -471,8 +487,8 @@ def test_a_walk_that_finds_nothing_ends_after_so_many_steps() -> None:
     """Neither way of reading does unbounded work in one call."""
     log = a_log(Policy(messages=0), [("much", KEEP_ALL)])
     crowded(log)
-    append(log, *["much"] * (SCAN_LIMIT + 10))
-    piece = read(log, "c/#", after=log.head - SCAN_LIMIT - 10)
+    append(log, *["much"] * (SEARCH_STEPS + 10))
+    piece = read(log, "c/#", after=log.head - SEARCH_STEPS - 10)
     assert offsets(piece) == []
     assert log.head - BLOCK < piece.position < log.head
     assert read(log, "c/#", after=piece.position).position == log.head
@@ -482,7 +498,7 @@ def test_blocks_that_are_gone_are_walked_over_a_limited_number_at_a_time() -> No
     """Neither way of reading does unbounded work in one call."""
     log = a_log(KEEP_ALL, [("c/#", Policy(messages=1))])
     crowded(log)
-    log.head = 3 * SCAN_LIMIT * BLOCK  # as if very much had come and gone
+    log.head = 3 * SEARCH_STEPS * BLOCK  # as if very much had come and gone
     append(log, "c/0")
     first = read(log, "#")
     assert len(first.messages) == MERGE_LIMIT_TOPICS
@@ -497,7 +513,7 @@ def test_blocks_that_are_gone_are_walked_over_a_limited_number_at_a_time() -> No
 def test_walking_begins_with_the_oldest_message() -> None:
     """What is gone at the front costs nothing."""
     log = a_log()
-    log.head = 3 * SCAN_LIMIT * BLOCK
+    log.head = 3 * SEARCH_STEPS * BLOCK
     crowded(log)
     piece = read(log, "#")
     assert len(piece.messages) == MERGE_LIMIT_TOPICS + 1
@@ -545,7 +561,7 @@ def test_many_filters_are_read_as_few_are() -> None:
     assert offsets(read(log, *MANY)) == [1, 3, 4]
     assert read_all(log, *MANY, limit=1) == [1, 3, 4]
     assert offsets(read(log, *[f"c/{number}" for number in range(20)])) == [1, 3, 4]
-    assert log.before_last(MANY, 2, NOW, TIME) == 2
+    assert before_last(log, MANY, 2) == 2
 
 
 @pytest.mark.parametrize("later_losses", [1, LOSERS_LIMIT + 1])
@@ -566,16 +582,16 @@ def test_what_the_topics_of_many_filters_have_lost_is_exact(later_losses: int) -
 def test_before_last_is_where_the_last_messages_begin(count: int, after: int) -> None:
     log = a_log()
     append(log, "a", "b", "a", "a", "b", "a", "a")
-    assert log.before_last(["a"], count, NOW, TIME) == after
+    assert before_last(log, ["a"], count) == after
     assert len(read(log, "a", after=after).messages) == min(count, 5)
 
 
 def test_before_last_counts_a_message_once_and_over_all_filters() -> None:
     log = a_log()
     append(log, "a", "b", "c", "a", "b")
-    assert log.before_last(["a", "b", "+"], 2, NOW, TIME) == 3
-    assert log.before_last(["a", "b"], 3, NOW, TIME) == 1
-    assert log.before_last(["nowhere"], 3, NOW, TIME) == 0
+    assert before_last(log, ["a", "b", "+"], 2) == 3
+    assert before_last(log, ["a", "b"], 3) == 1
+    assert before_last(log, ["nowhere"], 3) == 0
 
 
 def test_before_last_passes_over_what_is_not_given_any_more() -> None:
@@ -584,10 +600,10 @@ def test_before_last_passes_over_what_is_not_given_any_more() -> None:
     append(log, "a", after_s=6.0)
     append(log, "a", after_s=6.0, ttl=1.0)
     append(log, "a", after_s=6.0)
-    assert log.before_last(["a"], 2, NOW + 6.0, TIME + 6.0) == 2
-    assert log.before_last(["a"], 2, NOW + 7.0, TIME + 7.0) == 1
-    assert log.before_last(["a"], 3, NOW + 7.0, TIME + 7.0) == 0
-    assert log.before_last(["a"], 3, NOW + 10.0, TIME + 10.0) == 0
+    assert before_last(log, ["a"], 2, after_s=6.0) == 2
+    assert before_last(log, ["a"], 2, after_s=7.0) == 1
+    assert before_last(log, ["a"], 3, after_s=7.0) == 0
+    assert before_last(log, ["a"], 3, after_s=10.0) == 0
 
 
 def test_before_last_walks_back_when_very_many_topics_match() -> None:
@@ -595,11 +611,69 @@ def test_before_last_walks_back_when_very_many_topics_match() -> None:
     topics = crowded(log)
     append(log, "other", "c/1", "old", "c/2")
     append(log, "c/3", ttl=5.0)
-    assert log.before_last(["c/#"], 2, NOW, TIME) == len(topics) + 3
-    assert log.before_last(["c/#"], 2, NOW + 5.0, TIME + 5.0) == len(topics) + 1
-    assert log.before_last(["#"], 4, NOW + 5.0, TIME + 5.0) == len(topics)
-    assert log.before_last(["#"], 4, NOW + 10.0, TIME + 10.0) == len(topics) - 1
-    assert log.before_last(["c/#"], 10_000, NOW, TIME) == 0
+    assert before_last(log, ["c/#"], 2) == len(topics) + 3
+    assert before_last(log, ["c/#"], 2, after_s=5.0) == len(topics) + 1
+    assert before_last(log, ["#"], 4, after_s=5.0) == len(topics)
+    assert before_last(log, ["#"], 4, after_s=10.0) == len(topics) - 1
+    assert before_last(log, ["c/#"], 10_000) == 0
+
+
+# Filters that are made to be hard: every mix of `+` and names that matches one topic
+
+HARD = ["/".join(levels) for levels in product(*[("+", str(depth)) for depth in range(9)])]
+NEARLY = "/".join([*[str(depth) for depth in range(8)], "other"])
+"""Leads through every branch of half of them."""
+
+
+def a_hard_log() -> Log:
+    log = a_log(Policy(messages=1))
+    append(log, *[f"{NEARLY}/{number}" for number in range(200)])
+    append(log, "0/1/2/3/4/5/6/7/8")
+    append(log, *[f"{NEARLY}/{number}" for number in range(200)])
+    append(log, "0/1/2/3/4/5/6/7/8")
+    return log
+
+
+def test_reading_with_hard_filters_stops_after_bounded_work() -> None:
+    log = a_hard_log()
+    piece = read(log, *HARD)
+    assert piece.messages == []
+    assert 200 < piece.position < 260
+    assert read_all(log, *HARD) == [402]
+
+
+def test_before_last_with_hard_filters_goes_in_bounded_pieces() -> None:
+    log = a_hard_log()
+    search = log.before_last(HARD, 2)
+    pieces = 0
+    while not search.advance(NOW, TIME):
+        pieces += 1
+    assert search.offset == 0
+    assert pieces > 3
+
+
+def test_what_hard_filters_have_lost_is_exact() -> None:
+    log = a_hard_log()
+    assert read(log, *HARD).evicted_until == 201
+    assert read(log, *HARD, after=201).evicted_until == 0
+
+
+@pytest.mark.slow
+def test_a_loss_is_assumed_when_it_takes_long_to_tell() -> None:
+    """Loss is never silent: rather one is told of that was none."""
+    log = a_log(Policy(messages=0), [("1/y", KEEP_ALL)])
+    append(log, "1/y", *[f"{number}/x" for number in range(LOSS_STEPS)])
+    assert read(log, "1/y").evicted_until == 0
+    assert log.head - LOSERS_LIMIT - 1 <= read(log, "+/y").evicted_until <= log.head
+    assert offsets(read(log, "+/y", limit=1)) == [1]
+
+
+def test_a_filter_that_many_topics_nearly_match_is_read_by_walking() -> None:
+    log = a_log()
+    append(log, *[f"{number}/x" for number in range(SEARCH_STEPS + 10)], "1/y")
+    assert SEARCH_STEPS - 100 < read(log, "+/y").position < SEARCH_STEPS
+    assert read_all(log, "+/y") == [SEARCH_STEPS + 11]
+    assert before_last(log, ["+/y"], 1) == SEARCH_STEPS + 10
 
 
 # Inside
@@ -704,3 +778,10 @@ def test_a_log_can_go_on_behind_what_nobody_knows_any_more() -> None:
     append(again, "a")
     piece = read(again, "a", after=1_000_000)
     assert (offsets(piece), piece.evicted_until) == ([1_000_001], 0)
+
+
+def test_deep_names_count_as_several_topics() -> None:
+    """Each level that two of them share is a table of its own."""
+    log = a_log()
+    append(log, "/".join(["a"] * (NAME_UNIT_LEVELS * 3 + 1)))
+    assert log.weight == 4

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from extra.errors import InvalidPayload
+from extra.errors import InvalidCommand, InvalidPayload, LimitExceeded
 from extra.pubsub import FORMS_LIMIT, FrameCache, Gap, Message, Receipt, WireForm, compose
 from tests.unit.pubsub.material import NameForm, a_message, placed
 
@@ -272,3 +272,10 @@ def test_gaps_and_receipts_are_compared_by_what_they_say() -> None:
     assert Gap(3, 12, "evicted") == Gap(3, 12, "evicted")
     assert Gap(3, 12, "evicted") != Gap(3, 12, "overflow", 2)
     assert Receipt("a", 1, "e1-1", 3) == Receipt("a", 1, "e1-1", 3)
+
+
+def test_composed_message_has_a_content_type_and_headers_that_every_face_can_carry() -> None:
+    with pytest.raises(InvalidCommand, match="content_type: not printable ASCII"):
+        compose("a", "x", content_type="text/plain\r\n")
+    with pytest.raises(LimitExceeded, match="headers: 65 of them, at most 64"):
+        compose("a", "x", headers={str(number): "" for number in range(65)})

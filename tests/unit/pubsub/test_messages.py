@@ -307,7 +307,7 @@ async def test_what_was_gone_before_the_start_is_no_loss_on_resuming_either() ->
     async with broker:
         await publish(broker, "b", *"aaaaa")
         async with broker.subscribe("#", since="start") as messages:
-            assert messages.complete
+            assert not messages.complete
             assert await take(messages, 1) == [1]
             assert messages.cursor == "e1-1-4"
         async with broker.subscribe("#", since=messages.cursor) as messages:
@@ -344,7 +344,9 @@ async def test_without_on_gap_a_loss_is_raised_and_the_iteration_may_go_on() -> 
         await publish(broker, *"aaa")
         async with broker.subscribe("a", since="e1-1") as messages:
             assert not messages.complete
-            with pytest.raises(UnrecoverablePosition, match="after offset 1 and up to 2 are gone") as caught:
+            with pytest.raises(
+                UnrecoverablePosition, match="after offset 1 and up to 2 are missing"
+            ) as caught:
                 await anext(messages)
             assert caught.value.gap == Gap(1, 2, "evicted", filter="a")
             assert await take(messages, 1) == [3]
@@ -566,12 +568,12 @@ async def test_an_engine_that_fails_is_told_and_nothing_is_lost() -> None:
 async def test_a_subscription_is_entered_once(broker: Broker) -> None:
     messages = broker.subscribe("a")
     async with messages:
-        with pytest.raises(AssertionError, match="entered once"):
+        with pytest.raises(RuntimeError, match="entered once"):
             await messages.__aenter__()
 
 
 async def test_a_subscription_has_to_be_entered_before_the_iteration(broker: Broker) -> None:
-    with pytest.raises(AssertionError, match="enter the subscription first"):
+    with pytest.raises(RuntimeError, match="enter the subscription first"):
         await anext(broker.subscribe("a"))
 
 
@@ -579,7 +581,7 @@ async def test_one_task_iterates_over_a_subscription(broker: Broker) -> None:
     async with broker.subscribe("a") as messages:
         first = asyncio.ensure_future(anext(messages))
         await settle()
-        with pytest.raises(AssertionError, match="one task"):
+        with pytest.raises(RuntimeError, match="one task"):
             await anext(messages)
         await publish(broker, "a")
         assert (await first).offset == 1

@@ -3,6 +3,7 @@ import pytest
 from extra.errors import LimitExceeded
 from extra.pubsub import RetainedMessages
 from extra.pubsub.journal import Journal
+from extra.pubsub.search import SEARCH_STEPS
 from tests.unit.pubsub.material import a_message, placed
 
 BARE = a_message("a").size
@@ -17,7 +18,10 @@ def holding(*topics: str) -> RetainedMessages:
 
 
 def offsets(retained: RetainedMessages, *filters: str, time: float = 0.0) -> list[int]:
-    return [message.offset for message in retained.matching(list(filters), time)]
+    search = retained.matching(list(filters))
+    while not search.advance(0.0, time):
+        pass
+    return [message.offset for message in search.messages()]
 
 
 def expiring(retained: RetainedMessages, offset: int, topic: str, expires_at: float) -> None:
@@ -45,6 +49,25 @@ def test_many_filters_find_what_few_do() -> None:
     assert offsets(retained, *many, time=99.0) == [1, 2, 3, 4, 5]
     assert offsets(retained, *many[:-1], time=100.0) == [2, 3, 4]
     assert len(retained) == 4
+
+
+def test_very_many_are_looked_through_in_bounded_pieces() -> None:
+    retained = holding(*[f"{number}/x" for number in range(SEARCH_STEPS + 10)], "1/y")
+    search = retained.matching(["+/y"])
+    assert not search.advance(0.0, 0.0)
+    assert search.advance(0.0, 0.0)
+    assert [message.topic for message in search.messages()] == ["1/y"]
+
+
+def test_what_is_let_go_of_during_a_search_is_not_missed() -> None:
+    retained = holding(*[f"{number}/x" for number in range(SEARCH_STEPS + 10)], "1/y", "2/y")
+    search = retained.matching(["+/y"])
+    search.advance(0.0, 0.0)
+    retained.clear("1/y")
+    retained.clear("1/x")
+    while not search.advance(0.0, 0.0):
+        pass
+    assert len(search.messages()) in (1, 2)
 
 
 def test_a_topic_retains_its_last_message() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from extra.errors import ChannelClosed
 from extra.pubsub import Gap, Message, Replay, Session
-from extra.pubsub.outbox import DISCONNECT, DROP_OLDEST
+from extra.pubsub.outbox import DISCONNECT, DROP_OLDEST, LATEST
 from extra.pubsub.session import CLOSED, HELD
 from tests.unit.pubsub.material import Listener, placed, settle
 
@@ -336,4 +336,33 @@ def test_a_replay_of_everything_covers_nothing() -> None:
 
 def test_a_replay_remembers_which_retained_messages_the_log_may_bring() -> None:
     replay = Replay(["#"], 4, 9, 0, None, [placed(3), placed(5), placed(8)])
-    assert replay.given == {5, 8}
+    assert [offset for offset in range(5, 10) if replay.is_given(placed(offset))] == [5, 8]
+
+
+def test_retained_messages_are_put_one_after_the_other() -> None:
+    replay = Replay(["#"], 4, 9, 0, None, [placed(3), placed(5)])
+    seen = []
+    while (message := replay.next_retained()) is not None:
+        seen.append(message.offset)
+        replay.put += 1
+    assert seen == [3, 5]
+
+
+def test_steps_are_shorter_where_each_message_is_held_against_other_filters() -> None:
+    few = Replay(["#"], 4, 9, 0, {"a": 2}, []).page_limit()
+    assert few < Replay(["#"], 4, 9, 0, None, []).page_limit()
+
+
+def test_a_session_that_would_overflow_is_relieved_before() -> None:
+    """Whoever reads, but has not been written to in this turn, loses nothing."""
+
+    class Reader(Listener):
+        def relieve(self) -> None:
+            take_all(session)
+
+    for overflow in (DISCONNECT, DROP_OLDEST, LATEST):
+        reader = Reader()
+        session = Session("s1", reader, None, 2 * placed(1).size, overflow)
+        for offset in range(1, 20):
+            assert session.receive(placed(offset))
+        assert (reader.overflows, session.outbox.dropped) == (0, 0)

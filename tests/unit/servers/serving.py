@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 from extra.http import Application, Handler, Request, Response, problem_response
 from extra.servers.connection import HTTPConnection
@@ -33,11 +34,11 @@ class Serving:
         self.context = context
         self.counters = context.counters
         self.peers: list[FakeTransport] = []
-        context.clock = lambda: self.now
+        context.clock = context.stopwatch = lambda: self.now
 
     def connect(self, data: bytes = b"", *, peername: object = ("192.0.2.1", 4000)) -> FakeTransport:
         """Return the peer of a new connection, which has sent `data`."""
-        peer = FakeTransport(HTTPConnection(self.context), peername=peername)
+        peer = FakeTransport(cast(asyncio.Protocol, HTTPConnection(self.context)), peername=peername)
         self.peers.append(peer)
         if data:
             peer.send(data)

@@ -1,13 +1,15 @@
 """What the connections of a server share."""
 
 import logging
+from time import perf_counter
 
 import pytest
 
 from extra.errors import InvalidTopic, LocalProtocolError
+from extra.servers import Server
 from extra.servers.counters import Counters
 from extra.servers.limits import ServerLimits
-from tests.unit.servers.serving import serving
+from tests.unit.servers.serving import hello, serving
 
 
 async def test_date_is_renewed() -> None:
@@ -21,7 +23,7 @@ async def test_date_is_renewed() -> None:
 
 async def test_error_of_ours_is_answered_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as run:
-        assert run.context.failure(InvalidTopic("no topic")).status == 500
+        assert run.context.failure(InvalidTopic("no topic")).status == 400
         assert run.counters.handler_failures == 0
     assert caplog.records == []
 
@@ -37,7 +39,9 @@ async def test_bug_is_logged_and_counted(error: Exception, caplog: pytest.LogCap
 
 def test_counters_start_from_nothing() -> None:
     counters = Counters()
-    assert all(getattr(counters, name) in (0, {}) for name in Counters.__slots__)
+    names = [name for name in dir(counters) if not name.startswith("_")]
+    assert len(names) == 14
+    assert all(getattr(counters, name) in (0, {}) for name in names)
 
 
 def test_limits_are_those_of_the_documentation() -> None:
@@ -46,3 +50,17 @@ def test_limits_are_those_of_the_documentation() -> None:
     assert (limits.head_timeout_s, limits.body_timeout_s, limits.idle_timeout_s) == (10, 30, 75)
     assert (limits.ping_interval_s, limits.ping_timeout_s, limits.close_timeout_s) == (25, 20, 2)
     assert (limits.write_timeout_s, limits.write_high_water_bytes) == (30, 65_536)
+    assert limits.receive_limit_bytes == 268_435_456
+
+
+async def test_some_header_fields_are_in_every_response() -> None:
+    async with Server(hello, headers=(("X-Content-Type-Options", "nosniff"),)) as server:
+        server.context.renew_date(0.0)
+        assert server.context.common_lines == (
+            "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nServer: extra\r\nX-Content-Type-Options: nosniff\r\n"
+        )
+
+
+async def test_answers_are_timed_by_a_clock_that_goes_on_within_a_turn() -> None:
+    async with Server(hello) as server:
+        assert server.context.stopwatch is perf_counter

@@ -128,6 +128,7 @@ async def test_reading_pauses_and_resumes_once_however_often_it_is_said(kind: st
             assert not peer.is_reading()
         for _ in range(2):
             connection.resume_reading()
+            await turns()
             assert peer.is_reading()
 
 
@@ -158,7 +159,7 @@ async def test_peer_that_takes_nothing_for_too_long_is_aborted(kind: str) -> Non
         run.wait(1)
         await turns()
         assert peer.lost
-        assert run.counters.timeouts == 1
+        assert sum(run.counters.timeouts.values()) == 1
 
 
 async def test_all_that_was_sent_is_counted(kind: str) -> None:

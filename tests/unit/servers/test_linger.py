@@ -1,5 +1,8 @@
 """The end of a connection: what was written arrives, and what still comes is dropped, within bounds."""
 
+import asyncio
+from typing import cast
+
 from extra.servers.connection import HTTPConnection
 from extra.servers.linger import LINGER_LIMIT_BYTES, LingeringConnection
 from tests.fakes.transport import FakeTransport
@@ -80,7 +83,7 @@ async def test_peer_that_is_slow_to_take_the_last_is_waited_for() -> None:
 
 async def test_transport_that_cannot_end_one_side_is_closed() -> None:
     async with serving() as run:
-        peer = WithoutEof(HTTPConnection(run.context))
+        peer = WithoutEof(cast(asyncio.Protocol, HTTPConnection(run.context)))
         linger(run, peer)
         await turns()
         assert (peer.received, peer.lost) == (b"last", True)

@@ -1,5 +1,7 @@
 """WebSockets: what a taker hears, what a peer gets, how they end."""
 
+import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,8 +9,18 @@ import pytest
 
 from extra.errors import LocalProtocolError
 from extra.http import Request, Response, WebSocket, WebSocketResponse, WebSocketTaker
-from extra.protocols.websocket import BINARY, CLOSE, PING, PONG, TEXT, client_frame, server_frame
+from extra.protocols.websocket import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    client_frame,
+    server_frame,
+)
 from extra.servers.limits import ServerLimits
+from extra.servers.websocket import BYTES_PER_TURN, FRAMES_PER_TURN
 from tests.fakes.transport import FakeTransport
 from tests.unit.servers.serving import Serving, serving, turns
 
@@ -193,13 +205,27 @@ async def test_close_of_ours_waits_for_the_peers() -> None:
 async def test_close_of_ours_that_is_not_answered_ends_all_the_same() -> None:
     taker = Taker()
     async with websocket(taker) as (run, peer):
-        peer.transport.stall()
-        taker.wire.write(b"x" * 100_000)
         taker.wire.close(1001)
         run.wait(1)
         await turns()
         assert not peer.transport.lost
         run.wait(1)
+        await turns()
+        assert peer.transport.lost
+
+
+async def test_peer_that_does_not_even_take_the_close_frame_is_aborted() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        peer.transport.stall()
+        taker.wire.write(b"x" * 100_000)
+        taker.wire.close(1001)
+        for _ in range(29):
+            run.wait(1)
+        await turns()
+        assert not peer.transport.lost
+        for _ in range(3):
+            run.wait(1)
         await turns()
         assert peer.transport.lost
 
@@ -309,7 +335,30 @@ async def test_taker_that_has_enough_hears_nothing_until_it_wants_more() -> None
             taker.wire.resume_reading()
             await turns()
             assert len(taker.received) == count
+            assert not peer.transport.is_reading()
         assert taker.received == [b"1", b"2", b"3", b"4"]
+        taker.wire.resume_reading()
+        await turns()
+        assert peer.transport.is_reading()
+
+
+async def test_nothing_more_is_read_while_something_waits_to_be_handed_over() -> None:
+    """A taker that pauses often would else have the peer fill the memory."""
+
+    class Busy(Taker):
+        def received_text(self, data: bytes) -> None:
+            self.received.append(data)
+            self.wire.pause_reading()
+            asyncio.get_running_loop().call_soon(self.wire.resume_reading)
+
+    taker = Busy()
+    async with websocket(taker) as (_, peer):
+        peer.send(frame(TEXT, b"x") * 100)
+        while len(taker.received) < 100:
+            assert not peer.transport.is_reading()
+            await asyncio.sleep(0)
+        await turns()
+        assert peer.transport.is_reading()
 
 
 async def test_nothing_is_read_while_the_peer_does_not_take_what_is_written() -> None:
@@ -342,7 +391,166 @@ async def test_reading_goes_on_only_when_both_the_taker_and_the_peer_let_it() ->
         peer.transport.take()
         assert not peer.transport.is_reading()
         taker.wire.resume_reading()
+        await turns()
         assert peer.transport.is_reading()
+
+
+async def test_too_large_a_frame_is_told_the_name_of_the_limit() -> None:
+    taker = Taker()
+    async with websocket(taker, limits=ServerLimits(names={"frame_limit_bytes": "websocket.frame"})) as (
+        run,
+        peer,
+    ):
+        peer.send(frame(TEXT, b"x" * 1001))
+        assert taker.calls[-1] == ("closed", 1009, "frame larger than websocket.frame=1000")
+        assert run.counters.limits_met == {"websocket.frame": 1}
+
+
+# Turns.
+
+
+async def test_many_messages_are_handed_over_in_several_turns() -> None:
+    taker = Taker()
+    async with websocket(taker) as (_, peer):
+        peer.send(*[frame(BINARY, b"%d" % number) for number in range(2 * FRAMES_PER_TURN + 1)])
+        assert len(taker.received) == FRAMES_PER_TURN
+        assert not peer.transport.is_reading()
+        peer.send(frame(BINARY, b"last"))
+        await turns(1)
+        assert len(taker.received) == 2 * FRAMES_PER_TURN
+        assert not peer.transport.is_reading()
+        await turns()
+        assert peer.transport.is_reading()
+        assert taker.received == [b"%d" % number for number in range(2 * FRAMES_PER_TURN + 1)] + [b"last"]
+
+
+async def test_bytes_of_a_turn_are_those_after_inflating() -> None:
+    taker = Taker()
+    async with websocket(taker, b"Sec-WebSocket-Extensions: permessage-deflate") as (_, peer):
+        deflater = zlib.compressobj(wbits=-12)
+        data = deflater.compress(b"x" * 1000) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        bomb = frame(BINARY, data.removesuffix(b"\0\0\xff\xff"))
+        peer.send((bytes([bomb[0] | 0x40]) + bomb[1:]) * 300)
+        assert len(taker.received) == BYTES_PER_TURN // 1000 + 1
+        await turns()
+        assert len(taker.received) == 300
+
+
+async def test_taker_and_turns_both_have_to_let_it_go_on() -> None:
+    class Pausing(Taker):
+        def received_binary(self, data: bytes) -> None:
+            super().received_binary(data)
+            self.wire.pause_reading()
+            self.wire.resume_reading()
+
+    taker = Pausing()
+    async with websocket(taker) as (_, peer):
+        peer.send(*[frame(BINARY, b"x") for _ in range(FRAMES_PER_TURN + 10)])
+        await turns()
+        assert len(taker.received) == FRAMES_PER_TURN + 10
+        assert peer.transport.is_reading()
+
+
+async def test_connection_may_end_while_others_have_their_turn() -> None:
+    taker = Taker()
+    async with websocket(taker) as (_, peer):
+        peer.send(*[frame(BINARY, b"x") for _ in range(FRAMES_PER_TURN + 10)])
+        taker.wire.close()
+        await turns()
+        assert len(taker.received) == FRAMES_PER_TURN
+        assert taker.calls == ["opened", ("closed", 1000, "")]
+
+
+async def test_what_comes_after_our_close_frame_is_dropped_in_turns_as_well() -> None:
+    taker = Taker()
+    async with websocket(taker) as (_, peer):
+        taker.wire.close()
+        peer.send(frame(BINARY, b"x" * 1000) * 300, close_frame(1000))
+        assert not peer.transport.is_reading()
+        peer.transport.send_eof()
+        await turns()
+        assert peer.transport.lost
+        assert taker.received == []
+
+
+# What arrives in parts.
+
+
+async def test_unfinished_messages_of_all_connections_are_bounded_together() -> None:
+    first = Taker()
+    limits = ServerLimits(receive_limit_bytes=1000, names={"receive_limit_bytes": "server.receive"})
+    async with websocket(first, limits=limits) as (run, peer):
+        peer.send(frame(TEXT, b"x" * 900)[:-1])
+        other = run.connect(UPGRADE + b"\r\n")
+        assert run.counters.buffered_bytes_now == 907
+        # The handler of these tests gives every connection the same taker: the first is told of both.
+        other.send(frame(TEXT, b"y" * 900)[:-1])
+        reason = "unfinished messages of all connections exceed server.receive"
+        assert other.received.endswith(server_frame(CLOSE, b"\x03\xf5" + reason.encode()))
+        assert first.calls[-1] == ("closed", 1013, reason)
+        peer.send(frame(TEXT, b"x" * 900)[-1:])
+        assert first.received == [b"x" * 900]
+        assert run.counters.buffered_bytes_now == 0
+        assert run.counters.limits_met == {"server.receive": 1}
+
+
+async def test_fragments_count_as_long_as_their_message_is_not_complete() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        peer.send(bytes([frame(TEXT, b"x")[0] & 0x7F]) + frame(TEXT, b"x" * 500)[1:])
+        assert run.counters.buffered_bytes_now == 500
+        peer.send(frame(CONTINUATION, b"x" * 500))
+        assert taker.received == [b"x" * 1000]
+        assert run.counters.buffered_bytes_now == 0
+
+
+async def test_peer_that_still_sends_when_closed_from_here_is_bounded_too() -> None:
+    taker = Taker()
+    async with websocket(taker, limits=ServerLimits(receive_limit_bytes=500)) as (run, peer):
+        taker.wire.close()
+        peer.send(frame(TEXT, b"x" * 900)[:-1])
+        await turns()
+        assert peer.transport.lost
+        assert run.counters.buffered_bytes_now == 0
+
+
+async def test_message_has_to_arrive_in_time_though_pings_are_answered() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        run.wait(10)
+        peer.send(bytes([frame(TEXT, b"x")[0] & 0x7F]) + frame(TEXT, b"x")[1:])
+        for _ in range(29):
+            run.wait(1)
+            peer.send(frame(PING, b""))
+        assert taker.calls == ["opened"]
+        run.wait(1)
+        assert taker.calls == ["opened", ("closed", 4408, "message not received within body_timeout_s=30")]
+        assert sum(run.counters.timeouts.values()) == 1
+
+
+async def test_each_message_has_its_own_time() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        data = frame(TEXT, b"hello")
+        peer.send(data[:3])
+        for _ in range(4):
+            run.wait(20)
+            peer.send(data[3:] + data[:3])
+        assert taker.received == [b"hello"] * 4
+
+
+async def test_time_in_which_nothing_is_read_is_not_the_message_s() -> None:
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        peer.send(frame(TEXT, b"hello")[:3])
+        taker.wire.pause_reading()
+        run.wait(60)
+        taker.wire.resume_reading()
+        await turns()
+        run.wait(29)
+        assert taker.calls == ["opened"]
+        peer.send(frame(TEXT, b"hello")[3:])
+        assert taker.received == [b"hello"]
 
 
 # Silence.
@@ -363,7 +571,7 @@ async def test_silent_peer_is_pinged_and_closed_when_it_stays_silent() -> None:
         run.wait(2)
         await turns()
         assert peer.transport.lost
-        assert run.counters.timeouts == 1
+        assert run.counters.timeouts == {"ping_timeout_s": 1, "close_timeout_s": 1}
 
 
 async def test_peer_that_answers_is_pinged_at_every_interval() -> None:
@@ -392,6 +600,7 @@ async def test_peer_whose_pongs_are_not_read_is_not_held_to_them() -> None:
         run.wait(200)
         assert peer.received == b""
         taker.wire.resume_reading()
+        await turns()
         run.wait(25)
         assert peer.received == server_frame(PING, b"")
 
@@ -454,3 +663,22 @@ async def test_taker_that_fails_costs_its_own_connection(
         assert run.counters.handler_failures == 1
     (record,) = caplog.records
     assert record.message == "the taker of a WebSocket has failed"
+
+
+async def test_slow_peer_is_given_its_last_frames_before_it_is_waited_for() -> None:
+    """What says why it is cut off stands behind all that it has not read yet."""
+    taker = Taker()
+    async with websocket(taker) as (run, peer):
+        peer.transport.stall()
+        taker.wire.write(b"x" * 1000)
+        taker.wire.close(4429, "slow")
+        for _ in range(5):
+            run.wait(2)
+            peer.transport.take(100)
+        assert not peer.transport.is_closing()
+        peer.transport.take()
+        assert peer.received.endswith(server_frame(CLOSE, (4429).to_bytes(2, "big") + b"slow"))
+        run.wait(3)
+        run.wait(3)
+        await turns()
+        assert peer.transport.lost

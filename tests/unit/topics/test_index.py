@@ -49,6 +49,25 @@ def test_with_a_limit_so_many_are_found_at_most(topic_filter: str) -> None:
         assert set(some) <= set(found)
 
 
+@pytest.mark.parametrize("topic_filter", ["#", "a/#", "+/+", "+/b", "a/+", "a/b", "+/nothing", "nothing"])
+def test_with_so_many_steps_all_is_found_or_nothing_said(topic_filter: str) -> None:
+    index = index_of("a", "a/b", "a/c", "a/d", "b/c", "c/b")
+    found = sorted(index.matching(topic_filter))
+    answers = [index.matching_within(topic_filter, 10, steps) for steps in range(20)]
+    needed = answers.count(None)
+    assert all(answer is None for answer in answers[:needed])
+    assert all(answer is not None and sorted(answer) == found for answer in answers[needed:])
+    assert needed <= len(index) + 3
+
+
+def test_steps_are_counted_when_they_are_not_enough_too() -> None:
+    index = index_of(*[f"{number}/x" for number in range(100)])
+    assert index.matching_within("+/y", 10, 50) is None
+    assert 50 <= index.steps() <= 52
+    assert index.matching_within("+/y", 10, 500) == []
+    assert index.steps() > 150
+
+
 def test_the_list_is_the_callers() -> None:
     index = index_of("a", "b")
     index.matching("#").clear()

@@ -24,9 +24,9 @@ from extra.topics.names import levels_match
         ("a/\udcff", r"topic 'a/\udcff' holds the lone surrogate U+DCFF, which UTF-8 cannot carry"),
         ("a/+", "topic 'a/+' holds the wildcard '+', which only a topic filter can"),
         ("a#", "topic 'a#' holds the wildcard '#', which only a topic filter can"),
-        ("/" * 1_499, f"topic '{'/' * 76}... has 1,500 levels, more than 128"),
-        ("x" * 65_536, f"topic '{'x' * 76}... is longer than 65,535 bytes"),
-        ("é" * 32_768, f"topic '{'é' * 76}... is longer than 65,535 bytes"),
+        ("/" * 1_499, f"topic '{'/' * 76}... has 1,500 levels, more than 128 (broker.max_topic_levels)"),
+        ("x" * 65_536, f"topic '{'x' * 76}... is longer than 65,535 bytes (broker.max_topic_bytes)"),
+        ("é" * 32_768, f"topic '{'é' * 76}... is longer than 65,535 bytes (broker.max_topic_bytes)"),
         ("\n\0" * 40, "topic '" + (r"\n\x00" * 13)[:76] + "... holds the character NUL"),
     ],
 )
@@ -70,7 +70,7 @@ def test_the_largest_names_pass_and_the_next_larger_do_not() -> None:
 
 def test_hash_counts_as_a_level() -> None:
     check_filter("x/" * (MAX_LEVELS - 1) + "#")
-    with pytest.raises(InvalidFilter, match="has 129 levels, more than 128"):
+    with pytest.raises(InvalidFilter, match=r"has 129 levels, more than 128 \(broker\.max_topic_levels\)"):
         check_filter("x/" * MAX_LEVELS + "#")
 
 

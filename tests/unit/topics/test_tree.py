@@ -258,3 +258,17 @@ def test_long_topics_are_not_cached() -> None:
     assert tree.statistics().cache_size == 1
     assert tree.match("x" * 1025) == ["#"]
     assert tree.statistics().cache_size == 1
+
+
+def test_a_filter_that_may_concern_very_many_cached_answers_drops_them_all() -> None:
+    """To tell which would take longer than to match them again."""
+    tree: FilterTree[str] = FilterTree()
+    tree.add("x", "one")
+    for number in range(2000):
+        tree.match(f"{number}/x")
+    tree.add("+/y", "two")
+    statistics = tree.statistics()
+    assert (statistics.cache_size, statistics.cached_items, statistics.invalidations) == (0, 0, 2000)
+    assert tree.match("1/y") == ["two"]
+    tree.add("1/+", "three")
+    assert sorted(tree.match("1/y")) == ["three", "two"]

@@ -137,3 +137,11 @@ def test_help_is_shown_whatever_else_is_wrong(capfd: pytest.CaptureFixture[str])
 def test_version_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capfd.readouterr().out == f"extra-broker {__version__}\n"
+
+
+def test_what_looks_like_a_setting_and_is_none_is_said_when_it_starts(
+    served: list[Settings], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EXTRA_BROKER_PORT", "8081")
+    assert run([]) == 7
+    assert "did you mean EXTRA_BROKER_SERVER_PORT?" in capsys.readouterr().err

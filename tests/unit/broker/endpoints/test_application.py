@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.endpoints.application import build_application
-from extra.http import Handler, Request, Response, StreamingResponse, WebSocketResponse
+from extra.http import Handler, NotFound, Request, Response, StreamingResponse, WebSocketResponse
 from extra.servers import Counters
-from tests.unit.broker.endpoints.driving import headers_of, running_hub
+from tests.unit.broker.endpoints.driving import body_of, headers_of, running_hub
 
 
 @pytest.fixture
@@ -99,3 +99,24 @@ async def test_the_guard_stands_before_every_route(application: Handler) -> None
         assert (await ask(application, "GET", target, {"Host": "evil.example.org"})).status == 403
     response = await ask(application, "POST", "/t/a", {"Origin": "http://evil.example.org"}, b"x")
     assert response.status == 403
+
+
+async def test_what_is_at_no_route_goes_to_others() -> None:
+    async def other(request: Request) -> Response:
+        if request.path == "/missing":
+            raise NotFound
+        return Response(404 if request.path == "/" and request.query_value("no") else 200, b"other")
+
+    async def raising(request: Request) -> Response:
+        raise NotFound
+
+    async with running_hub() as hub:
+        application = build_application(hub, Counters(), other)
+        for method, target in (("GET", "/elsewhere/x"), ("PATCH", "/x"), ("OPTIONS", "/x"), ("GET", "/")):
+            assert (await ask(application, method, target)).body == b"other"
+        assert (await ask(application, "GET", "/missing")).status == 404
+        assert (await ask(application, "GET", "/x", {"host": "evil.example"})).status == 403
+        assert (await ask(application, "GET", "/healthz")).body != b"other"
+        assert b"<html" in body_of(await ask(application, "GET", "/?no=1"))
+        application = build_application(hub, Counters(), raising)
+        assert b"<html" in body_of(await ask(application, "GET", "/"))

@@ -23,7 +23,6 @@ async def test_the_page_is_served_under_a_policy_that_lets_it_load_nothing_else(
     headers = headers_of(response)
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
-    assert headers["x-content-type-options"] == "nosniff"
 
 
 async def test_every_file_that_the_page_asks_for_is_there() -> None:

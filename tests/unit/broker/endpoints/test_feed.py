@@ -8,7 +8,8 @@ import pytest
 from broker.endpoints.feed import CHUNK_BYTES, FEEDS_PER_TURN, Feed
 from broker.endpoints.hub import Hub
 from extra.errors import BrokerClosed, InvalidCommand
-from extra.pubsub import BrokerLimits, parse_since
+from extra.pubsub import BrokerLimits, Message, parse_since
+from extra.pubsub.pace import STRETCH_BYTES
 from tests.fakes.wire import FakeStream
 from tests.unit.broker.endpoints.driving import running_hub
 
@@ -123,14 +124,51 @@ async def test_a_wire_that_takes_no_more_is_left_alone_until_it_does() -> None:
 
 async def test_the_wire_is_asked_again_after_a_chunk() -> None:
     async with running_hub() as hub:
-        _, wire = await opened(hub)
+        feed, wire = await opened(hub)
+        wire.writable = False
         for _ in range(4):
             await hub.broker.publish("a", b"x" * (CHUNK_BYTES // 2))
+        wire.writable = True
+        feed.writable()
         await asyncio.sleep(0)
         assert len(wire.written) == 1
         assert CHUNK_BYTES <= len(wire.written[0]) < 2 * CHUNK_BYTES
         await asyncio.sleep(0)
         assert len(wire.written) == 2
+
+
+async def test_who_publishes_without_a_pause_overflows_nobody_who_reads() -> None:
+    """All over the broker: each publisher alone would keep the bound."""
+    async with running_hub(limits=BrokerLimits(outbox_limit_bytes=4 * STRETCH_BYTES)) as hub:
+        feed, wire = await opened(hub)
+
+        async def publish() -> None:
+            for _ in range(100):
+                await hub.broker.publish("a", b"x" * 1024)
+
+        await asyncio.gather(*[publish() for _ in range(10)])
+        await asyncio.sleep(0)
+        assert feed.ended == []
+        assert b"".join(wire.written).count(b"data: ") == 1000
+
+
+@pytest.mark.parametrize("overflow", ["disconnect", "drop-oldest", "latest"])
+async def test_a_burst_in_one_turn_costs_a_reader_nothing(overflow: str) -> None:
+    """However small the outbox: it is written out before anything is refused or dropped."""
+    async with running_hub(limits=BrokerLimits(outbox_limit_bytes=100)) as hub:
+        feed, wire = await opened(hub, overflow=overflow)
+        for _ in range(50):
+            assert hub.broker.deliver(placed(hub)) == 1
+        await asyncio.sleep(0)
+        assert feed.ended == []
+        assert b"".join(wire.written) == b"".join(event(offset) for offset in range(1, 51))
+
+
+def placed(hub: Hub) -> Message:
+    """Return a message that the log has, and nobody has been given yet."""
+    message = Message("a", b"x", "text")
+    message.place("e1", hub.broker.delivered + 1, 0.0, 0.0)
+    return message
 
 
 async def test_one_that_overflows_is_ended_as_slow() -> None:

@@ -139,6 +139,31 @@ async def test_allowed_origins_may_do_everything_and_see_the_cursor() -> None:
     assert await ask(guard(allow_origins=(APP,)), origin=APP, upgrade="websocket")
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_what_foreign_pages_load_is_refused_where_the_browser_says_so(site: str) -> None:
+    """An image or a script without CORS says no `Origin`."""
+    for mode in ("no-cors", "cors", "websocket", ""):
+        for origin in ("", "http://evil.example.org"):
+            fields = {"sec_fetch_site": site, "sec_fetch_mode": mode, "origin": origin}
+            assert await ask(guard(), **{name: value for name, value in fields.items() if value}) is None
+    request = make_request("GET", "/t/a", {"host": "localhost", "sec-fetch-site": site})
+    with pytest.raises(Forbidden, match=r"server\.allow_origins"):
+        await guard()(request, follow)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_links_on_foreign_pages_may_be_followed(site: str) -> None:
+    assert await ask(guard(), sec_fetch_site=site, sec_fetch_mode="navigate")
+    assert await ask(guard(), "POST", sec_fetch_site=site, sec_fetch_mode="navigate") is None
+
+
+async def test_pages_that_are_allowed_and_its_own_may_load() -> None:
+    allowing = guard(allow_origins=(APP,))
+    assert await ask(allowing, origin=APP, sec_fetch_site="cross-site", sec_fetch_mode="cors")
+    for site in ("same-origin", "none"):
+        assert await ask(guard(), sec_fetch_site=site, sec_fetch_mode="no-cors")
+
+
 async def test_a_preflight_of_an_allowed_origin_is_answered() -> None:
     answer = dict(
         await ask(

@@ -8,6 +8,7 @@ import pytest
 from broker.endpoints.hub import Hub
 from broker.endpoints.operations import STORE, Operations
 from broker.settings import SETTINGS
+from extra.errors import LimitExceeded
 from extra.pubsub import parse_since
 from extra.servers import Counters
 from tests.unit.broker.endpoints.driving import body_of, fields_of, headers_of, make_request, running_hub
@@ -84,7 +85,8 @@ async def test_an_engine_with_a_file_has_metrics_of_its_own() -> None:
         assert samples["extra_store_queue_messages"] == 7
         assert {f"extra_{name}" for _, name, _ in STORE.values()} <= set(samples)
     async with running_hub() as hub:
-        assert not any("store" in name for name in await metrics(hub))
+        names = [name for name in await metrics(hub) if not name.startswith("extra_limit")]
+        assert not any("store" in name for name in names)
 
 
 async def test_metrics_are_in_the_format_of_prometheus() -> None:
@@ -149,11 +151,66 @@ async def test_metrics_follow_what_happens() -> None:
         feed.detach()
 
 
+NUMBERS = [
+    setting.key
+    for setting in SETTINGS
+    if type(setting.default) in (int, float) and setting.key != "server.port"
+]
+
+
+@pytest.mark.parametrize("setting", NUMBERS)
+async def test_every_limit_is_told_and_how_often_it_was_met(setting: str) -> None:
+    async with running_hub() as hub:
+        found = await metrics(hub)
+        section, _, name = setting.partition(".")
+        assert found[f'extra_limit{{name="{setting}"}}'] == getattr(getattr(hub.settings, section), name)
+        assert found[f'extra_limits_met_total{{limit="{setting}"}}'] == 0
+
+
+async def test_limits_that_were_met_are_counted_wherever_that_was() -> None:
+    async with running_hub() as hub:
+        counters = Counters()
+        counters.limits_met["websocket.frame_limit_bytes"] = 2
+        counters.timeouts["server.head_timeout_s"] = 3
+        hub.tally.answer(LimitExceeded("more than 5 (broker.max_payload_bytes)"))
+        hub.tally.count("websocket", "limit_exceeded", "more than 5 (broker.max_payload_bytes)")
+        hub.polls = 4
+        counters.unsent_bytes_now = 5
+        counters.buffered_bytes_now = 6
+        found = await metrics(hub, counters)
+        expected = {
+            'extra_limits_met_total{limit="websocket.frame_limit_bytes"}': 2,
+            'extra_limits_met_total{limit="server.head_timeout_s"}': 3,
+            'extra_limits_met_total{limit="broker.max_payload_bytes"}': 2,
+            'extra_timeouts_total{deadline="server.head_timeout_s"}': 3,
+            'extra_timeouts_total{deadline="server.body_timeout_s"}': 0,
+            'extra_errors_total{face="http",code="limit_exceeded"}': 1,
+            'extra_errors_total{face="websocket",code="limit_exceeded"}': 1,
+            "extra_polls": 4,
+            "extra_unsent_bytes": 5,
+            "extra_received_bytes_waiting": 6,
+        }
+        assert {name: found[name] for name in expected} == expected
+
+
+async def test_bytes_that_wait_for_subscribers_are_counted() -> None:
+    async with running_hub() as hub:
+        feed = EventsFeed(hub)
+        await hub.broker.add_filters(feed.session, ["a"], parse_since("now"))
+        await hub.broker.publish("a", "x" * 1000)
+        assert (await metrics(hub))["extra_outbox_bytes"] > 1000
+        feed.detach()
+        assert (await metrics(hub))["extra_outbox_bytes"] == 0
+
+
 WATCHED = {
     "server.connections_limit": "extra_connections",
     "server.head_limit_bytes": "extra_protocol_errors_total",
     "server.head_timeout_s": "extra_timeouts_total",
-    "broker.outbox_limit_bytes": "extra_messages_dropped_total",
+    "server.receive_limit_bytes": "extra_received_bytes_waiting",
+    "server.write_high_water_bytes": "extra_unsent_bytes",
+    "poll.wait_limit_s": "extra_polls",
+    "broker.outbox_limit_bytes": "extra_outbox_bytes",
     "broker.subscriptions_limit": "extra_subscriptions",
     "broker.retained_limit_messages": "extra_retained_messages",
     "broker.retained_limit_bytes": "extra_retained_bytes",

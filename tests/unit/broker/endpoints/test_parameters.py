@@ -3,7 +3,7 @@
 import pytest
 
 from broker.endpoints.parameters import filters_of, flag_of, number_of, overflow_of, since_of, topic_of
-from extra.errors import InvalidCommand, InvalidCursor
+from extra.errors import InvalidCommand, InvalidCursor, InvalidFilter
 from tests.unit.broker.endpoints.driving import make_request
 
 
@@ -30,6 +30,17 @@ def test_filters_are_of_the_path_or_of_the_query(target: str, filters: list[str]
 def test_a_topic_of_the_path_is_read_as_a_filter_is(target: str, topic: str) -> None:
     """Otherwise `/t/a/*` would publish where `/t/a/*` does not read alone."""
     assert topic_of(make_request("POST", target)) == topic
+
+
+@pytest.mark.parametrize("path", ["a/**/b", "**/b", "a/**/**"])
+def test_two_stars_are_the_last_level(path: str) -> None:
+    for read in (
+        lambda: topic_of(make_request("POST", f"/t/{path}")),
+        lambda: filters_of(make_request("GET", f"/t/{path}")),
+        lambda: filters_of(make_request("GET", f"/poll?topic={path}")),
+    ):
+        with pytest.raises(InvalidFilter, match=r"'\*\*' before the last level"):
+            read()
 
 
 def test_a_query_without_topic_is_refused() -> None:

@@ -12,6 +12,7 @@ from broker.endpoints.publishing import Publisher
 from broker.endpoints.reasons import Unsupported
 from broker.settings import BrokerSettings, Settings
 from extra.errors import ExtraError, InvalidCommand, InvalidPayload, InvalidTopic, LimitExceeded
+from extra.http import Request
 from extra.pubsub import BrokerLimits, Message
 from tests.unit.broker.endpoints.driving import body_of, fields_of, headers_of, make_request, running_hub
 
@@ -69,7 +70,7 @@ async def test_what_is_not_of_its_type_is_not_published(hub: Hub) -> None:
         ("publish", "/t/a?retain=1", True),
         ("publish", "/t/a?retain=0", False),
         ("retain", "/t/a", True),
-        ("retain", "/t/a?retain=0", True),
+        ("retain", "/t/a?retain=1", True),
     ],
 )
 async def test_put_and_retain_retain(hub: Hub, method: str, target: str, retained: bool) -> None:
@@ -116,6 +117,34 @@ async def test_a_key_publishes_once(hub: Hub, query: str, headers: dict[str, str
     assert [message.payload for message in await logged(hub)] == [b"0"]
     await publisher.publish(make_request("POST", f"/t/b{query}", headers, b"x"))
     assert len(await logged(hub)) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"), [("?key=", {}), ("", {"Idempotency-Key": ""}), (f"?key={'k' * 256}", {})]
+)
+async def test_a_key_is_neither_empty_nor_too_long(hub: Hub, query: str, headers: dict[str, str]) -> None:
+    """As on a WebSocket."""
+    with pytest.raises(InvalidCommand, match="an idempotency key has 1 to 255 bytes"):
+        await Publisher(hub).publish(make_request("POST", f"/t/a{query}", headers, b"x"))
+
+
+@pytest.mark.parametrize("content_type", [b"\xff\xfe", b"text/plain; x=" + b"x" * 255, b"a/\tb"])
+async def test_a_content_type_is_printable_and_not_long(hub: Hub, content_type: bytes) -> None:
+    request = Request("POST", b"/t/a", [(b"content-type", content_type)], body=b"x")
+    request.params = {"topic": "a"}
+    with pytest.raises(InvalidCommand, match="content_type: "):
+        await Publisher(hub).publish(request)
+    assert await logged(hub) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Extra-Header-A": "x" * 8192}, {f"Extra-Header-{number}": "x" for number in range(65)}],
+    ids=["long", "many"],
+)
+async def test_headers_of_the_message_are_bounded(hub: Hub, headers: dict[str, str]) -> None:
+    with pytest.raises(LimitExceeded, match="headers: "):
+        await Publisher(hub).publish(make_request("POST", "/t/a", headers, b"x"))
 
 
 async def test_headers_of_the_message_are_those_with_the_prefix(hub: Hub) -> None:
@@ -209,6 +238,30 @@ async def test_what_is_wrong_with_one_harms_no_other(hub: Hub) -> None:
     assert [message.payload for message in await logged(hub)] == [b"1", b"5"]
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/x-www-form-urlencoded", b'[{"topic":"a","data":1}]'),
+        ("application/x-www-form-urlencoded", b'{"topic":"a","data":1}'),
+        ("application/json", b'{"topic":"a","data":1}'),
+        ("application/msgpack", msgpack.packb({"topic": "a", "data": 1})),
+    ],
+)
+async def test_a_batch_is_taken_as_curl_sends_it_and_may_be_one_object(
+    hub: Hub, content_type: str, body: bytes
+) -> None:
+    response = await Publisher(hub).publish_many(
+        make_request("POST", "/publish", {"Content-Type": content_type}, body)
+    )
+    assert response.status == 201
+    assert [answer["offset"] for answer in json.loads(body_of(response))] == [1]
+
+
+async def test_put_that_shall_not_retain_is_refused(hub: Hub) -> None:
+    with pytest.raises(InvalidCommand, match="'retain' is 0, and PUT retains"):
+        await Publisher(hub).retain(make_request("PUT", "/t/a?retain=0", body=b"x"))
+
+
 async def test_a_key_counts_in_a_batch(hub: Hub) -> None:
     batch = [{"topic": "a", "data": number, "key": "k"} for number in range(2)]
     request = make_request("POST", "/publish", body=json.dumps(batch).encode())
@@ -220,11 +273,13 @@ async def test_a_key_counts_in_a_batch(hub: Hub) -> None:
     ("content_type", "body"),
     [
         ("application/json", b'[{"topic":"a","data":1}'),
-        ("application/json", b'{"topic":"a","data":1}'),
+        ("application/json", b'{"topic":"a","data":1'),
+        ("application/json", b"1"),
         ("application/json", b'[{"topic":"\xff","data":1}]'),
         ("application/x-ndjson", b'{"topic":"a","data":1}\nnot JSON\n'),
         ("application/msgpack", b"\x93\x01"),
         ("application/msgpack", b""),
+        ("application/msgpack", b"\x01"),
     ],
 )
 async def test_a_batch_that_cannot_be_parsed_publishes_nothing(

@@ -178,6 +178,7 @@ async def test_what_is_gone_is_told_with_where_to_go_on() -> None:
         await publish(hub, 5)
         response = await read(hub, "/t/a?since=e1-1")
         assert response.status == 410
+        assert hub.broker.figures()["gaps"] == 1
         problem = fields_of(response)
         assert problem["code"] == "unrecoverable_position"
         assert problem["cursor"] == headers_of(response)["extra-cursor"]
@@ -189,6 +190,7 @@ async def test_a_log_that_has_begun_anew_is_told(hub: Hub) -> None:
     await publish(hub, 2)
     response = await read(hub, "/t/a?since=old-9")
     assert response.status == 410
+    assert hub.broker.figures()["gaps"] == 1
     problem = fields_of(response)
     assert (problem["after"], problem["until"], problem["reason"]) == (None, 0, "epoch")
     assert offsets(await read(hub, f"/t/a?since={problem['cursor']}")) == [1, 2]
@@ -204,9 +206,11 @@ async def test_what_is_there_is_answered_at_once(hub: Hub) -> None:
 
 async def test_a_poll_waits_for_the_first_message(hub: Hub) -> None:
     poll = await waiting(hub, "/t/a?wait=60")
+    assert hub.polls == 1
     await publish(hub, 1, "b")
     await publish(hub, 2, "a")
     response = await poll
+    assert hub.polls == 0
     assert offsets(response) == [2, 3]
     assert not hub.broker.sessions
     assert not hub.open

@@ -373,6 +373,7 @@ async def test_a_bad_command_is_answered_with_an_error_and_the_session_lives(
         [error] = await client.pushes()
         assert (error["op"], error["code"], error.get("id")) == ("error", code, identifier)
         assert error["temporary"] is False
+        assert hub.tally.errors == {("websocket", code): 1}
         assert await client.ask(op="ping", id=2) == {"op": "pong", "id": 2}
         assert hub.broker.figures()["subscriptions"] == 0
         assert hub.broker.figures()["published"] == 0
@@ -489,10 +490,11 @@ async def test_commands_to_publish_that_follow_each_other_are_published_as_one()
         assert engine.runs == [3, 1]
         client.send(*[publish] * 300)
         await client.pushes()
-        assert engine.runs == [3, 1, 256, 44]
+        many = engine.runs[2:]
+        assert (sum(many), max(many) > 50, len(many) < 6) == (300, True, True)
         client.send(*[{**publish, "data": "x" * 60_000}] * 3)
         await client.pushes()
-        assert engine.runs == [3, 1, 256, 44, 2, 1]
+        assert engine.runs[2 + len(many) :] == [2, 1]
 
 
 class BrokenEngine(SlowEngine):

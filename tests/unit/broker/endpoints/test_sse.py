@@ -86,12 +86,12 @@ async def test_the_log_comes_first() -> None:
 
 
 async def test_retained_messages_come_first_and_leave_the_cursor_where_it_was() -> None:
-    """Their ids are old: who resumed from there would get again what it did not ask for."""
+    """They have no ids, which would be old: who resumed from there would get what it did not ask for."""
     async with running_hub() as hub:
         await hub.broker.publish("a", 1, retain=True)
         await hub.broker.publish("a", 2)
         _, stream = await opened(hub, "/t/a?format=raw")
-        assert await written(stream) == b"retry: 2000\nid: e1-2\n\nid: e1-1\ndata: 1\n\nid: e1-2\n\n"
+        assert await written(stream) == b"retry: 2000\nid: e1-2\n\ndata: 1\n\n"
         _, other = await opened(hub, "/t/a?format=raw&retained=0")
         assert await written(other) == b"retry: 2000\nid: e1-2\n\n"
 
@@ -144,7 +144,9 @@ async def test_head_opens_nothing() -> None:
     async with running_hub() as hub:
         response = await ask(hub, "/sse?topic=a", method="HEAD")
         assert (response.status, response.content_type) == (200, "text/event-stream")
-        assert not isinstance(response, StreamingResponse)
+        assert isinstance(response, StreamingResponse)  # whose head says no length
+        response.taker.closed()
+        assert not hub.open
         assert not hub.broker.sessions
         with pytest.raises(InvalidFilter):
             await ask(hub, "/sse?topic=a%23", method="HEAD")
@@ -231,7 +233,7 @@ async def test_a_slow_one_is_told_from_where_to_resume() -> None:
         for number in range(5):
             await hub.broker.publish("a", number)
         goodbye = await written(stream)
-        assert goodbye.startswith(b"retry: 0\nevent: goodbye\n")
+        assert goodbye.startswith(b"retry: 500\nevent: goodbye\n")
         assert data_of(goodbye)["cursor"] == "e1-1"
         assert data_of(goodbye)["reason"] == "slow"
         assert stream.is_closed
@@ -304,3 +306,29 @@ async def test_a_stream_that_cannot_go_on_is_cut(caplog: pytest.LogCaptureFixtur
         assert stream.is_aborted
         assert [record.levelname for record in caplog.records] == ["ERROR"]
         feed.closed()
+
+
+async def test_a_gap_is_told_once_also_to_a_quiet_stream() -> None:
+    """Its id is a cursor that knows of the loss: resuming from there tells nothing twice."""
+    async with running_hub(keep=1) as hub:
+        for number in range(3):
+            await hub.broker.publish("a", number)
+        _, stream = await opened(hub, "/t/a?format=raw&since=e1-1")
+        told = await written(stream)
+        assert b'event: gap\nid: e1-1-2\ndata: {"op":"gap"' in told
+        _, again = await opened(hub, "/t/a?format=raw&since=e1-1-2")
+        assert b"gap" not in await written(again)
+        _, foreign = await opened(hub, "/t/a?format=raw&since=e0-7")
+        assert b"event: gap\nid: e1-0\n" in await written(foreign)
+
+
+async def test_a_start_that_is_gone_is_told_first() -> None:
+    async with running_hub(keep=1) as hub:
+        for number in range(3):
+            await hub.broker.publish("a", number)
+        _, stream = await opened(hub, "/t/a?format=raw&since=start")
+        told = await written(stream)
+        assert told.startswith(b'retry: 2000\nid: e1-0-2\n\nevent: gap\nid: e1-0-2\ndata: {"op":"gap"')
+        assert told.endswith(b"id: e1-3\ndata: 2\n\n")
+        _, again = await opened(hub, "/t/a?format=raw&since=e1-0-2")
+        assert b"gap" not in await written(again)

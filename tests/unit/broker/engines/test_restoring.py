@@ -57,6 +57,11 @@ class Shelf:
     def messages(self) -> list[Message]:
         return self.log.read(["#"], 0, 1 << 62, 1000, NOW, TIME).messages
 
+    def retained(self) -> list[Message]:
+        search = self.kept.matching(["#"])
+        assert search.advance(NOW, TIME)
+        return search.messages()
+
 
 @pytest.fixture
 def disk() -> Disk:
@@ -115,7 +120,7 @@ def test_retained_messages_are_the_same_as_in_the_log_or_alone(shelf: Shelf) -> 
     shelf.write(a_message("a", retained=True), a_message("b", retained=True), age_s=7.0)
     shelf.write(gone=gone)
     shelf.restore()
-    alone, shared = shelf.kept.matching(["#"], TIME)
+    alone, shared = shelf.retained()
     assert (alone.topic, alone.offset, alone.epoch, alone.time) == ("a", 1, "e1", TIME - 7.0)
     assert [shared] == shelf.messages()
     assert shared is shelf.messages()[0]
@@ -126,7 +131,7 @@ def test_of_two_retained_messages_of_a_topic_the_newer_counts(shelf: Shelf) -> N
     shelf.write(a_message("a", retained=True), a_message("a", retained=True))
     shelf.kept.journal = Journal()
     shelf.restore()
-    assert [each.offset for each in shelf.kept.matching(["#"], TIME)] == [2]
+    assert [each.offset for each in shelf.retained()] == [2]
     assert shelf.kept.journal.unretained == [1]
 
 

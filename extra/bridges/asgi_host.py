@@ -1,0 +1,535 @@
+"""ASGI applications of others on our server: Starlette, FastAPI, Django and the like.
+
+    async with ASGIHost(application) as host:       # runs its lifespan
+        response = await host.handle(request)
+
+Each request is a call of the application, in a task of its own, as it may go on after its response: that is
+how background tasks of Starlette run. When the client leaves, the application is told so (`http.disconnect`,
+and an OSError from `send`), and not cancelled, as under other servers: it may be in the middle of something.
+What still runs when the host is left is given `stop_timeout_s`, and cancelled then.
+"""
+
+import asyncio
+import logging
+import sys
+from asyncio import Event, Future, TaskGroup, get_running_loop
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeAlias
+
+from extra.bridges.asgi_wires import Message, Receive, Scope, Send
+from extra.errors import ExtraError
+from extra.http import (
+    ErrorResponse,
+    Headers,
+    Request,
+    Response,
+    WebSocket,
+    WebSocketResponse,
+    WebSocketTaker,
+    decode_percent,
+    problem_response,
+)
+
+__all__ = ["ASGIHost", "Lifespan", "Spawn"]
+
+logger = logging.getLogger("extra.bridges")
+
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Lifespan: TypeAlias = Literal["auto", "on", "off"]
+
+Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None], TaskGroup], object]
+"""Runs a coroutine in a group: as a task, or at once until it suspends."""
+
+VERSIONS: Final = {"version": "3.0", "spec_version": "2.5"}
+NO_LIMIT: Final = 1 << 62
+RECEIVED_HIGH_WATER: Final = 32
+"""Messages of a WebSocket that wait for the application before the peer has to."""
+
+CONNECTION_FIELDS: Final = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server")
+"""What the connection says itself."""
+
+
+class ASGIHost:
+    """One ASGI 3 application, and the calls of it that are under way."""
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        lifespan: Lifespan = "auto",
+        root_path: str = "",
+        address: tuple[str, int | None] | None = None,
+        error_response: ErrorResponse = problem_response,
+        spawn: Spawn | None = None,
+        stop_timeout_s: float = 10.0,
+    ) -> None:
+        """Host `application`.
+
+        With `lifespan` "auto", one that fails at it at once is taken not to know it. `root_path` is where it
+        is mounted, as far as it knows, and `address` is the server's. `spawn` may run calls at once until
+        they suspend, which is used unless anyio is loaded: its cancel scopes go by the identity of the task.
+        """
+        self._application = application
+        self._lifespan: Lifespan = lifespan
+        self._root_path = root_path
+        self._address = address
+        self._error_response = error_response
+        self._spawn = spawn
+        self._stop_timeout_s = stop_timeout_s
+        self._tasks = TaskGroup()
+        self._state: dict[str, Any] = {}
+        self._stopping = Event()
+        self.calls: set[_Call | _Socket] = set()  # under way
+
+    async def __aenter__(self) -> Self:
+        """Start the application. Raises RuntimeError when it refuses to."""
+        await self._tasks.__aenter__()
+        if self._lifespan != "off":
+            started: Future[str | None] = get_running_loop().create_future()
+            self._tasks.create_task(self._live(started))
+            failure = await started
+            if failure is not None:
+                await self._leave()
+                raise RuntimeError(f"the application has failed to start: {failure}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._leave()
+
+    def drain(self) -> None:
+        """Tell the application that its clients leave: what goes on has no other end."""
+        for call in list(self.calls):
+            call.end()
+
+    async def handle(self, request: Request) -> Response:
+        """Answer `request` with what the application sends."""
+        if (request.header("upgrade") or "").lower() == "websocket":
+            socket = _Socket(self, request)
+            self._run(socket.run(self._application))
+            return await socket.accepted
+        call = _Call(self, request)
+        self._run(call.run(self._application))
+        if call.answer is not None:
+            return call.answer
+        call.waiter = get_running_loop().create_future()
+        try:
+            return await call.waiter
+        except asyncio.CancelledError:
+            call.end()
+            raise
+
+    def scope(self, kind: str, request: Request) -> Scope:
+        """Return what every scope says of a request."""
+        host, _, port = request.client.rpartition(":")
+        fields: Scope = {"method": request.method} if kind == "http" else {}
+        return {
+            **fields,
+            "type": kind,
+            "asgi": VERSIONS,
+            "http_version": request.http_version,
+            "scheme": request.scheme,
+            "path": self._root_path + decode_percent(request.raw_path),
+            "raw_path": self._root_path.encode() + request.raw_path.encode("ascii"),
+            "query_string": request.target.partition(b"?")[2],
+            "root_path": self._root_path,
+            "headers": request.headers,
+            "client": (host.strip("[]"), int(port)) if port.isdigit() else None,
+            "server": self._address,
+            "state": self._state.copy(),
+        }
+
+    def failure(self, error: Exception) -> Response:
+        """Return the response to what the application has raised, which is logged."""
+        if not isinstance(error, ExtraError):
+            logger.error("the application has failed", exc_info=error)
+        return self._error_response(error)
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if self._spawn is not None and "anyio" not in sys.modules:
+            self._spawn(coroutine, self._tasks)
+        else:
+            self._tasks.create_task(coroutine)
+
+    async def _live(self, started: "Future[str | None]") -> None:
+        """Run the lifespan of the application."""
+        scope: Scope = {"type": "lifespan", "asgi": VERSIONS, "state": self._state}
+        asked = False
+
+        async def receive() -> Message:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return {"type": "lifespan.startup"}
+            await self._stopping.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                _settle(started, None)
+            elif message["type"] == "lifespan.startup.failed":
+                _settle(started, str(message.get("message", "")) or "it does not say why")
+            elif message["type"] == "lifespan.shutdown.failed":
+                logger.error("the application has failed to stop: %s", message.get("message", ""))
+
+        try:
+            await self._application(scope, receive, send)
+        except Exception as error:
+            if started.done():
+                logger.exception("the lifespan of the application has failed")
+            elif self._lifespan == "on":
+                logger.exception("the application has failed to start")
+                _settle(started, f"{type(error).__name__}: {error}")
+            else:
+                logger.debug("the application does not know the lifespan", exc_info=True)
+        finally:
+            _settle(started, None)
+
+    async def _leave(self) -> None:
+        self.drain()
+        self._stopping.set()
+        try:
+            async with asyncio.timeout(self._stop_timeout_s):
+                await self._tasks.__aexit__(None, None, None)
+        except TimeoutError:
+            logger.warning("calls of the application have been cancelled after %g s", self._stop_timeout_s)
+
+
+class _Call:
+    """One HTTP request to the application."""
+
+    def __init__(self, host: ASGIHost, request: Request) -> None:
+        self._host = host
+        self._request = request
+        self._stream: AsyncIterator[bytes] | None = None  # the body, while it arrives
+        self._body_taken = False
+        self._start: Response | None = None
+        self._parts: _Parts | None = None
+        self._complete = False  # the response, as far as the application is concerned
+        self._ended = False  # it is, or the client has gone
+        self._end: Event | None = None  # whoever waits for that
+        self.answer: Response | None = None
+        self.waiter: Future[Response] | None = None  # for that
+
+    async def run(self, application: Application) -> None:
+        """Call the application."""
+        host = self._host
+        host.calls.add(self)
+        try:
+            await application(host.scope("http", self._request), self.receive, self.send)
+            if not self._complete and not self._ended:
+                raise RuntimeError("the application has returned without a whole response")
+        except asyncio.CancelledError:
+            self._fail(ConnectionAbortedError("the server ends"))
+            raise
+        except Exception as error:
+            if self._complete:
+                logger.exception("the application has failed after its response")
+            elif not self._ended:
+                self._fail(error)
+            elif not isinstance(error, OSError):
+                logger.exception("the application has failed after the client had gone")
+        finally:
+            host.calls.discard(self)
+            self._note_end()
+
+    async def receive(self) -> Message:
+        """Return the next part of the body, or wait for the end."""
+        request = self._request
+        if self._body_taken:
+            if not self._ended:
+                self._end = self._end or Event()
+                await self._end.wait()
+            return {"type": "http.disconnect"}
+        if self._stream is None:
+            if request.body_arrived:
+                self._body_taken = True
+                return {"type": "http.request", "body": await request.body(NO_LIMIT), "more_body": False}
+            self._stream = request.stream()
+        try:
+            part = await anext(self._stream)
+        except StopAsyncIteration:
+            self._body_taken = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        except ExtraError:  # the rest does not come, or not in time
+            self._body_taken = True
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": part, "more_body": True}
+
+    async def send(self, message: Message) -> None:
+        """Take a part of the response. Raises OSError when the client has gone."""
+        kind = message["type"]
+        if self._complete:
+            raise RuntimeError(f"{kind!r} after the response")
+        if self._ended:
+            raise OSError("the client has gone")
+        if kind == "http.response.start" and self._start is None:
+            self._start = response_of(message)
+        elif kind == "http.response.body" and self._start is not None:
+            more = message.get("more_body", False)
+            self._complete = not more
+            await self._send_body(self._start, bytes(message.get("body", b"")), more)
+            if not more:
+                self._note_end()
+        else:
+            raise RuntimeError(f"{kind!r} is not what can be sent now")
+
+    def end(self) -> None:
+        """Tell the application that the client has gone."""
+        self._note_end()
+        if self._parts is not None:
+            self._parts.finish()
+
+    async def _send_body(self, response: Response, data: bytes, more: bool) -> None:
+        if self._parts is not None:
+            await self._parts.put(data)
+        elif self._request.method == "HEAD":  # how long the body would be, only the application knows
+            if self.answer is None:
+                response.body = _Parts(lambda: None)
+                self._give(response)
+        elif not more:
+            response.body = data
+            self._give(response)
+        else:
+            response.body = self._parts = _Parts(self.end)
+            self._give(response)
+            await self._parts.put(data)
+        if self._parts is not None and not more:
+            self._parts.finish()
+
+    def _fail(self, error: Exception) -> None:
+        if self._parts is not None:
+            self._parts.finish(error)
+        elif self.answer is None:
+            self._give(self._host.failure(error))
+
+    def _give(self, response: Response) -> None:
+        """Hand over the response."""
+        self.answer = response
+        if self.waiter is not None:
+            _settle(self.waiter, response)
+
+    def _note_end(self) -> None:
+        self._ended = True
+        if self._end is not None:
+            self._end.set()
+
+
+class _Parts(AsyncGenerator[bytes, None]):
+    """The body of a response, handed over part by part: the application waits until one has been taken."""
+
+    def __init__(self, closed: Callable[[], None]) -> None:
+        self._on_close = closed
+        self._waiting = b""
+        self._some = Event()
+        self._room = Event()
+        self._finished = False
+        self._error: Exception | None = None
+
+    async def put(self, data: bytes) -> None:
+        """Hand over `data`. Raises OSError when nobody takes any more."""
+        while self._waiting and not self._finished:
+            self._room.clear()
+            await self._room.wait()
+        if self._finished:
+            raise OSError("the client has gone")
+        self._waiting = data
+        self._some.set()
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Say that there is no more, or why."""
+        self._finished = True
+        self._error = error
+        self._some.set()
+        self._room.set()
+
+    async def __anext__(self) -> bytes:
+        while not self._waiting:
+            if self._error is not None:
+                raise self._error
+            if self._finished:
+                raise StopAsyncIteration
+            self._some.clear()
+            await self._some.wait()
+        data, self._waiting = self._waiting, b""
+        self._room.set()
+        return data
+
+    async def asend(self, value: None) -> bytes:
+        return await self.__anext__()
+
+    async def athrow(self, kind: Any, value: Any = None, traceback: Any = None) -> bytes:
+        await self.aclose()
+        raise kind
+
+    async def aclose(self) -> None:
+        """Take no more. Idempotent."""
+        self.finish()
+        self._waiting = b""
+        self._on_close()
+
+
+class _Socket(WebSocketTaker):
+    """One WebSocket of the application."""
+
+    def __init__(self, host: ASGIHost, request: Request) -> None:
+        self._host = host
+        self._request = request
+        self._received: deque[Message] = deque([{"type": "websocket.connect"}])
+        self._some = Event()
+        self._some.set()
+        self._opened = Event()
+        self._writable = Event()
+        self._writable.set()
+        self._socket: WebSocket | None = None
+        self._over = False
+        self._refusal: Response | None = None
+        self.accepted: Future[Response] = get_running_loop().create_future()
+
+    async def run(self, application: Application) -> None:
+        """Call the application."""
+        host = self._host
+        host.calls.add(self)
+        scope = host.scope("websocket", self._request)
+        offered = self._request.header("sec-websocket-protocol") or ""
+        scope["subprotocols"] = [each.strip() for each in offered.split(",") if each.strip()]
+        scope["extensions"] = {"websocket.http.response": {}}
+        scope["scheme"] = "wss" if self._request.scheme == "https" else "ws"
+        code, reason = 1000, ""
+        try:
+            await application(scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            code, reason = 1001, "the server ends"
+            raise
+        except Exception as error:
+            code, reason = 1011, "internal error"
+            if not (self._over and isinstance(error, OSError)):
+                logger.exception("the application has failed")
+        finally:
+            host.calls.discard(self)
+            _settle(self.accepted, Response(403 if code == 1000 else 500))
+            if self._socket is not None:
+                self._socket.close(code, reason)
+
+    def end(self) -> None:
+        """Close it: the server ends."""
+        if self._socket is not None:
+            self._socket.close(1001, "the server ends")
+
+    # The application calls these.
+
+    async def receive(self) -> Message:
+        """Return the next message, waiting for it."""
+        while not self._received:
+            self._some.clear()
+            await self._some.wait()
+        message = self._received[0]
+        if message["type"] != "websocket.disconnect":  # which is told again and again
+            self._received.popleft()
+        if self._socket is not None and len(self._received) < RECEIVED_HIGH_WATER:
+            self._socket.resume_reading()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Take what the application says. Raises OSError when the client has gone."""
+        kind = message["type"]
+        if not self.accepted.done():
+            self._answer(kind, message)
+            if kind == "websocket.accept":
+                await self._opened.wait()
+            return
+        socket = self._socket
+        if self._over or socket is None:
+            if kind == "websocket.http.response.body" and self._refusal is not None:
+                return
+            raise OSError("the WebSocket is closed")
+        if kind == "websocket.send":
+            text = message.get("text")
+            if text is not None:
+                socket.send_text(text.encode())
+            else:
+                socket.send_binary(bytes(message["bytes"]))
+            if not socket.writable:
+                self._writable.clear()
+                await self._writable.wait()
+        elif kind == "websocket.close":
+            socket.close(message.get("code", 1000), message.get("reason") or "")
+        else:
+            raise RuntimeError(f"{kind!r} is not what can be sent now")
+
+    def _answer(self, kind: str, message: Message) -> None:
+        """Take what the application says to the handshake."""
+        if kind == "websocket.accept":
+            subprotocol = message.get("subprotocol")
+            response = WebSocketResponse(
+                self,
+                subprotocols=[subprotocol] if subprotocol else [],
+                headers=decoded(message.get("headers", ())),
+            )
+            self.accepted.set_result(response)
+        elif kind == "websocket.close":
+            self.accepted.set_result(Response(403))
+        elif kind == "websocket.http.response.start":
+            self._refusal = response_of(message)
+        elif kind == "websocket.http.response.body" and self._refusal is not None:
+            body = self._refusal.body
+            self._refusal.body = (body if isinstance(body, bytes) else b"") + bytes(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.accepted.set_result(self._refusal)
+        else:
+            raise RuntimeError(f"{kind!r} is not what can be sent now")
+
+    # The connection calls these.
+
+    def opened(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._opened.set()
+
+    def received_text(self, data: bytes) -> None:
+        self._take({"type": "websocket.receive", "text": data.decode()})
+
+    def received_binary(self, data: bytes) -> None:
+        self._take({"type": "websocket.receive", "bytes": data})
+
+    def writable(self) -> None:
+        self._writable.set()
+
+    def closed(self, code: int, reason: str) -> None:
+        self._over = True
+        self._socket = None
+        self._opened.set()
+        self._writable.set()
+        self._take({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    def _take(self, message: Message) -> None:
+        self._received.append(message)
+        self._some.set()
+        if self._socket is not None and len(self._received) >= RECEIVED_HIGH_WATER:
+            self._socket.pause_reading()
+
+
+def response_of(message: Message) -> Response:
+    """Return the response that a start describes, without a body."""
+    headers: list[tuple[bytes, bytes]] = []
+    length: int | None = None
+    for name, value in message.get("headers", ()):
+        if name.lower() not in CONNECTION_FIELDS:
+            headers.append((name, value))
+        elif name.lower() == b"content-length" and value.isdigit():
+            length = int(value)
+    response = Response(message["status"], headers=decoded(headers))
+    response.length = length
+    return response
+
+
+def decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def _settle(future: "Future[Any]", value: object) -> None:
+    if not future.done():
+        future.set_result(value)

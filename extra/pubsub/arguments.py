@@ -1,0 +1,112 @@
+"""Whether what is given to publish, subscribe and read is of the types and sizes that it has to be.
+
+For `Broker` and `Client` alike, which people call by hand: what is wrong is told with the argument's name.
+Where this is compiled, a wrong type is refused by the call itself: with TypeError as well.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from extra.errors import InvalidCommand
+
+__all__ = [
+    "HISTORY_LIMIT",
+    "KEY_LIMIT_BYTES",
+    "TTL_LEAST_S",
+    "TTL_MOST_S",
+    "check_history",
+    "check_publication",
+    "check_subscription",
+    "check_ttl",
+]
+
+TTL_LEAST_S: Final = 0.001
+TTL_MOST_S: Final = 1e9
+KEY_LIMIT_BYTES: Final = 255
+HISTORY_LIMIT: Final = 10_000
+"""So many messages fit into one page of history."""
+
+
+def check_ttl(ttl: float) -> None:
+    """Raise InvalidCommand unless `ttl` is from 0.001 to 1e9 seconds."""
+    if not TTL_LEAST_S <= ttl <= TTL_MOST_S:
+        raise InvalidCommand(f"ttl {ttl!r}: a number of seconds from {TTL_LEAST_S:g} to {TTL_MOST_S:g}")
+
+
+def check_publication(
+    topic: object, retain: object, ttl: object, key: object, content_type: object, headers: object
+) -> None:
+    """Check what is given to `publish`, except the value and whether the topic is one.
+
+    Raises:
+        TypeError: an argument is not of its type.
+        InvalidCommand: a `ttl` or `key` is not one.
+    """
+    if not isinstance(topic, str):
+        raise _wrong("topic", "a string", topic)
+    if not isinstance(retain, bool):
+        raise _wrong("retain", "a bool", retain)
+    if ttl is not None:
+        if not isinstance(ttl, (int, float)):
+            raise _wrong("ttl", "a number of seconds or None", ttl)
+        check_ttl(ttl)
+    if key is not None:
+        if not isinstance(key, str):
+            raise _wrong("key", "a string or None", key)
+        size = len(key.encode(errors="surrogatepass"))
+        if not 0 < size <= KEY_LIMIT_BYTES:
+            raise InvalidCommand(f"key of {size} bytes: it has 1 to {KEY_LIMIT_BYTES}")
+    if content_type is not None and not isinstance(content_type, str):
+        raise _wrong("content_type", "a string or None", content_type)
+    if headers is not None:
+        if not isinstance(headers, dict):
+            raise _wrong("headers", "a dict of strings or None", headers)
+        for name, value in headers.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise _wrong("headers", "a dict of strings", value if isinstance(name, str) else name)
+
+
+def check_subscription(
+    filters: tuple[object, ...], since: object, overflow: object, retained: object
+) -> None:
+    """Check the types of what is given to `subscribe`.
+
+    Raises:
+        TypeError: an argument is not of its type.
+        InvalidCommand: there is no filter.
+    """
+    _check_reading(filters, since, retained)
+    if not isinstance(overflow, str):
+        raise _wrong("overflow", "a string", overflow)
+
+
+def check_history(filters: tuple[object, ...], since: object, limit: object, retained: object) -> None:
+    """Check the types of what is given to `history`, and its `limit`.
+
+    Raises:
+        TypeError: an argument is not of its type.
+        InvalidCommand: there is no filter, or `limit` is not from 1 to 10,000.
+    """
+    _check_reading(filters, since, retained)
+    if not isinstance(limit, int):
+        raise _wrong("limit", "a whole number", limit)
+    if not 1 <= limit <= HISTORY_LIMIT:
+        raise InvalidCommand(f"limit {limit}: a whole number from 1 to {HISTORY_LIMIT}")
+
+
+def _check_reading(filters: tuple[object, ...], since: object, retained: object) -> None:
+    if not filters:
+        raise InvalidCommand("at least one topic filter is needed")
+    for each in filters:
+        if not isinstance(each, str):
+            hint = ": pass several one by one" if isinstance(each, (list, tuple, set)) else ""
+            raise _wrong("filter", f"a string{hint}", each)
+    if not isinstance(since, str):
+        raise _wrong("since", "a cursor, 'start', 'now' or 'last:N'", since)
+    if retained is not None and not isinstance(retained, bool):
+        raise _wrong("retained", "a bool or None", retained)
+
+
+def _wrong(name: str, wanted: str, value: object) -> TypeError:
+    return TypeError(f"{name} has to be {wanted}, not {type(value).__name__}")

@@ -1,0 +1,135 @@
+"""From a declared method to a handler of HTTP requests.
+
+What a method returns becomes a response: a `Response` is one, None is 204, an iterator of either kind comes
+in parts, bytes and text are what they are, and anything else is JSON. What it raises becomes one, too: an
+ExtraError by its status, and a bug by 500, once it has been logged with its route.
+"""
+
+import inspect
+import logging
+from asyncio import CancelledError
+from collections.abc import AsyncIterable, Callable, Iterator
+from functools import partial
+
+import msgspec
+
+from extra.errors import ExtraError, LocalProtocolError
+from extra.http import Parts, Pattern, Request, RequestTimeout, Response, encode_body
+from extra.services.arguments import Signature
+from extra.services.declarations import Declarations, Declared
+from extra.services.limits import TimedOut, within
+from extra.services.threads import Threads
+
+__all__ = ["Endpoint", "bound_step"]
+
+logger = logging.getLogger("extra.services")
+
+
+class Endpoint:
+    """One method of a service, for the requests of one declaration. `name` is how the log calls it."""
+
+    def __init__(
+        self,
+        method: Callable[..., object],
+        declared: Declared,
+        declarations: Declarations,
+        pattern: Pattern,
+        *,
+        service: object,
+        threads: Threads,
+        usual_timeout_s: float,
+        failure: Callable[[Exception, Request, str], Response],
+    ) -> None:
+        """Read the signature of `method`, which is bound to `service`. Raises as `Signature` does.
+
+        `failure` makes the response to a bug, which has been logged: given that, the request, and the name.
+        """
+        self.name = f"{declared.methods.replace(' ', ', ')} {pattern.text} ({method.__qualname__})"
+        self._method = method
+        self._exposed = declared.exposed
+        self._signature = Signature(method, {"request": Request}, pattern.names, others=True)
+        self._threads = threads
+        self._timeout_s = usual_timeout_s if declared.timeout_s is None else declared.timeout_s
+        self._failure = failure
+        self._before = [bound_step(step, service) for step in declarations.before]
+        self._after = [bound_step(step, service) for step in declarations.after]
+        self._is_coroutine = inspect.iscoroutinefunction(method)
+        self._in_thread = not (self._is_coroutine or inspect.isasyncgenfunction(method) or declarations.quick)
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer `request`. Raises what the method raises, if that is an error of ours."""
+        try:
+            return await within(self._timeout_s, self._answer(request))
+        except TimedOut as error:
+            logger.warning("%s: no answer within timeout_s=%g: cancelled", self.name, self._timeout_s)
+            if not request.body_arrived:
+                raise RequestTimeout("body not received in time") from error
+            raise
+        except CancelledError:
+            logger.info("%s: cancelled: the client has gone, or the server ends", self.name)
+            raise
+        except Exception as error:
+            if isinstance(error, ExtraError) and not isinstance(error, LocalProtocolError):
+                raise
+            logger.exception("%s has failed", self.name)
+            return self._failure(error, request, self.name)
+
+    async def _answer(self, request: Request) -> Response:
+        for step in self._before:
+            value = step(request)
+            if inspect.isawaitable(value):
+                value = await value
+            if value is not None:
+                return await self._respond(value)
+        if self._exposed:
+            arguments = await self._signature.all_arguments_of(request)
+        else:
+            arguments = self._signature.arguments_of(request)
+        if self._is_coroutine:
+            value = await self._method(**arguments)  # type: ignore[misc]  # as has been asked
+        else:
+            if self._in_thread:
+                value = await self._threads.run(self._method, **arguments)
+            else:
+                value = self._method(**arguments)
+            if inspect.isawaitable(value):
+                value = await value
+        response = value if type(value) is Response else await self._respond(value)
+        for step in self._after:
+            value = step(request, response)
+            if inspect.isawaitable(value):
+                value = await value
+            if value is not None:
+                response = await self._respond(value)
+        return response
+
+    async def _respond(self, value: object) -> Response:
+        """Return the response that `value` stands for."""
+        if isinstance(value, Response):
+            if isinstance(value.body, Parts) and value.content_type is None:
+                await value.body.begin()
+                value.content_type = value.body.content_type
+            return value
+        if value is None and not self._exposed:
+            return Response(204)
+        if isinstance(value, Iterator):
+            value = self._threads.iterate(value)
+        if isinstance(value, AsyncIterable):
+            parts = Parts(value)
+            await parts.begin()
+            return Response(200, parts, content_type=parts.content_type)
+        try:
+            if self._exposed:
+                return Response(200, msgspec.json.encode(value), content_type="application/json")
+            content, content_type = encode_body(value)
+        except TypeError:
+            what = f"{type(value).__qualname__}, which is no response, and not to be written as JSON"
+            raise TypeError(f"{self.name} has returned {what}") from None
+        return Response(200, content, content_type=content_type)
+
+
+def bound_step(step: Callable[..., object], service: object) -> Callable[..., object]:
+    """Return a step of `pre` or `post` as it is called: one that takes `self` is the service's."""
+    if next(iter(inspect.signature(step).parameters), "") != "self":
+        return step
+    return partial(step, service)

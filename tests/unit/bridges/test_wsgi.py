@@ -1,0 +1,80 @@
+"""WSGI, both ways, under the validator of the standard library."""
+
+import io
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from extra import Service, on, server
+from extra.bridges.wsgi import WSGIHost, wsgi
+from extra.http import Request
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    text = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} {environ['QUERY_STRING']} ".encode()
+    start_response("201 Created", [("Content-Type", "text/plain"), ("X-Y", "z")])
+    return [text, body]
+
+
+async def test_wsgi_application_answers_on_our_server() -> None:
+    async with WSGIHost(validator(application)) as host:
+        headers = [(b"content-length", b"3"), (b"host", b"x")]
+        response = await host.handle(Request("POST", b"/a%20b?c=d", headers, body=b"abc"))
+        assert response.status == 201
+        assert ("x-y", "z") in [(name.lower(), value) for name, value in response.headers]
+        assert not isinstance(response.body, bytes)
+        assert b"".join([part async for part in response.body]) == b"POST /a b c=d abc"
+
+
+seen: list[str] = []
+
+
+class Greeter(Service):
+    async def start(self) -> None:
+        seen.append("start")
+
+    async def stop(self) -> None:
+        seen.append("stop")
+
+    @on(POST="/greet/{name}")
+    async def greet(self, request: Request, name: str) -> str:
+        return f"hello {name}, {await request.text()}"
+
+
+@pytest.mark.slow
+def test_services_answer_behind_wsgi() -> None:
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    environ.update(
+        {
+            "REQUEST_METHOD": "POST",
+            "PATH_INFO": "/greet/ann",
+            "CONTENT_LENGTH": "2",
+            "CONTENT_TYPE": "text/plain",
+            "QUERY_STRING": "",
+            "SCRIPT_NAME": "",
+            "wsgi.input": io.BytesIO(b"ok"),
+        }
+    )
+    started: list[Any] = []
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[..., None]:
+        started.append((status, headers))
+        return lambda data: None
+
+    hosted = wsgi(server(Greeter))
+    body = validator(hosted)(environ, start_response)
+    try:
+        assert b"".join(body) == b"hello ann, ok"
+    finally:
+        body.close()  # type: ignore[attr-defined]  # the validator wants it closed
+    assert started[0][0].startswith("200")
+    hosted.close()
+    hosted.close()
+    assert seen == ["start", "stop"]

@@ -1,0 +1,161 @@
+"""What handlers are called with."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from extra.http import BadRequest, Request
+from extra.services import InvalidArguments
+from extra.services.arguments import Signature
+
+if TYPE_CHECKING:
+    from decimal import Decimal as Unknown
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+def asking(target: str = "/", content_type: str = "", body: bytes = b"", **values: object) -> Request:
+    headers = [(b"content-type", content_type.encode())] if content_type else []
+    request = Request("POST", target.encode(), headers, body=body)
+    request.values = values
+    return request
+
+
+def signature(function: Any, *captured: str) -> Signature:
+    return Signature(function, {"request": Request}, captured, others=True)
+
+
+def test_only_what_is_named_is_given() -> None:
+    def method(b: str, request: Request) -> None: ...
+
+    request = asking(a="1", b="2")
+    assert signature(method, "a", "b").arguments_of(request) == {"b": "2", "request": request}
+
+
+def test_request_is_known_by_its_type_or_its_name() -> None:
+    def typed(r: Request) -> None: ...
+    def named(request) -> None: ...  # type: ignore[no-untyped-def]  # as one writes it
+
+    request = asking()
+    assert signature(typed).arguments_of(request) == {"r": request}
+    assert signature(named).arguments_of(request) == {"request": request}
+
+
+def test_all_that_is_captured_goes_to_who_takes_all() -> None:
+    def method(a: int, **rest: str) -> None: ...
+
+    assert signature(method, "a", "b").arguments_of(asking(a="1", b="2")) == {"a": 1, "b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "value"),
+    [
+        (int, "7", 7),
+        (float, "7", 7.0),
+        (bool, "true", True),
+        (bool, "0", False),
+        (UUID, "6ba7b810-9dad-11d1-80b4-00c04fd430c8", UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")),
+        (date, "2026-01-02", date(2026, 1, 2)),
+        (Color, "red", Color.RED),
+        (Literal["a", "b"], "b", "b"),
+        (int | None, "7", 7),
+        (Annotated[int, msgspec.Meta(ge=1)], "7", 7),
+        (str, "7", "7"),
+        (Any, "7", "7"),
+        (object, "7", "7"),
+    ],
+)
+def test_text_is_converted_to_the_annotation(annotation: Any, text: str, value: object) -> None:
+    def method(a): ...  # type: ignore[no-untyped-def]  # it gets its annotation below
+
+    method.__annotations__["a"] = annotation
+    assert signature(method, "a").arguments_of(asking(a=text)) == {"a": value}
+    assert signature(method).arguments_of(asking(f"/?a={text}")) == {"a": value}
+
+
+def test_query_gives_what_the_path_has_not() -> None:
+    def method(a: int, many: list[int], b: str = "none", c: str = "none") -> None: ...
+
+    arguments = signature(method, "a").arguments_of(asking("/?many=1&many=2&c=x&c=y", a="1"))
+    assert arguments == {"a": 1, "many": [1, 2], "c": "x"}
+
+
+def test_everything_wrong_is_told_at_once_and_by_name() -> None:
+    def method(a: int, b: int, c: int, d: Annotated[int, msgspec.Meta(le=5)] = 0) -> None: ...
+
+    with pytest.raises(InvalidArguments) as caught:
+        signature(method, "a").arguments_of(asking("/?b=x&d=6", a="1.5"))
+    assert caught.value.status == 400
+    assert caught.value.members["errors"] == [
+        {"field": "a", "in": "path", "message": "expected `int`, got `str`"},
+        {"field": "b", "in": "query", "message": "expected `int`, got `str`"},
+        {"field": "c", "in": "query", "message": "is missing"},
+        {"field": "d", "in": "query", "message": "expected `int` <= 5"},
+    ]
+    assert str(caught.value).startswith("invalid arguments: a (path): expected `int`, got `str`; b (query): ")
+
+
+def test_names_imported_for_types_alone_say_nothing() -> None:
+    def method(a: Unknown, b: int) -> None: ...
+
+    assert signature(method, "a", "b").arguments_of(asking(a="x", b="1")) == {"a": "x", "b": 1}
+
+
+def test_parameter_that_comes_from_nowhere_is_refused() -> None:
+    def method(message: str, other: int) -> None: ...
+    def positional(a: int, /) -> None: ...
+    def optional(other: int = 1) -> None: ...
+
+    with pytest.raises(TypeError, match="'other' can come from nowhere: there is message, level"):
+        Signature(method, {"message": str}, ("level",), others=False)
+    with pytest.raises(TypeError, match="positional only"):
+        signature(positional, "a")
+    assert Signature(optional, {}, (), others=False).others == []
+
+
+async def test_body_gives_what_path_and_query_have_not() -> None:
+    def method(a: int, b: int, point: Point, tags: list[str], c: bool = False) -> None: ...
+
+    body = b'{"point": {"x": 1}, "tags": ["t"], "a": 100, "b": 100}'
+    request = asking("/?b=2", "application/json", body, a="1")
+    assert await signature(method, "a").all_arguments_of(request) == {
+        "a": 1,
+        "b": 2,
+        "point": Point(1),
+        "tags": ["t"],
+    }
+
+
+async def test_json_has_types_already() -> None:
+    def method(a: int) -> None: ...
+
+    with pytest.raises(InvalidArguments, match=r"a \(body\): expected `int`, got `str`"):
+        await signature(method).all_arguments_of(asking("/", "application/json", b'{"a": "1"}'))
+    with pytest.raises(InvalidArguments, match=r"a \(body\): is missing"):
+        await signature(method).all_arguments_of(asking())
+    for body in (b"[]", b"{"):
+        with pytest.raises((BadRequest, Exception), match=r"JSON"):
+            await signature(method).all_arguments_of(asking("/", "application/json", body))
+
+
+async def test_form_gives_texts() -> None:
+    def method(a: int, many: list[int], b: str = "") -> None: ...
+
+    form = "application/x-www-form-urlencoded"
+    request = asking("/", form, b"a=1&many=2&many=3&b=x")
+    assert await signature(method).all_arguments_of(request) == {"a": 1, "many": [2, 3], "b": "x"}
