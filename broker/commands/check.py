@@ -88,6 +88,8 @@ def damages(reader: StoreReader) -> Iterator[str]:
     except sqlite3.Error as error:
         yield str(error)
         total = 0
-    for found in with_progress(chain(reader.messages(), reader.retained()), total or None, "check"):
+    for found in with_progress(
+        chain(reader.messages(), reader.retained(with_replaced=True)), total or None, "check"
+    ):
         if found.damage:
             yield found.damage

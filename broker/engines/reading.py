@@ -139,15 +139,13 @@ class StoreReader:
             else:
                 yield Found(found.row, self.names[found.row[1]])
 
-    def retained(self) -> Iterator[Found]:
+    def retained(self, *, with_replaced: bool = False) -> Iterator[Found]:
         """Yield the retained messages, as `messages` does.
 
-        A topic's last one only: those before it are deleted with the batch after.
+        One that has been replaced is in the file for a while, and given only where that is asked for.
         """
-        last = "(SELECT max(offset) FROM retained AS other WHERE other.topic = retained.topic)"
-        query = (
-            f"SELECT {RETAINED_COLUMNS} FROM retained WHERE offset > ? AND offset = {last} ORDER BY offset"
-        )
+        newest = "" if with_replaced else " AND offset IN (SELECT max(offset) FROM retained GROUP BY topic)"
+        query = f"SELECT {RETAINED_COLUMNS} FROM retained WHERE offset > ?{newest} ORDER BY offset"
         for found in self._read(query):
             yield found if found.damage else Found(found.row, found.row[1])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.commands.storing import open_store
 from broker.engines.reading import StoreReader, TopicSummary
 from broker.engines.schema import VERSION
 from broker.engines.store import Batch, Placed, Store, StoreRefused
@@ -56,6 +57,17 @@ def test_a_topic_of_which_only_a_retained_message_is_left_is_one(path: Path) -> 
     change(path, "DELETE FROM topics WHERE name = 'c'")
     with StoreReader(str(path)) as reader:
         assert TopicSummary("c", 0, 0, 0, 0, True) in reader.topics()
+
+
+def test_of_retained_messages_the_newest_of_each_topic_counts(path: Path) -> None:
+    """Those that it has replaced are deleted with the next second."""
+    with open_store(str(path)) as store:
+        message = a_message("c", retained=True)
+        store.write(Batch(8, [Placed(message, 8, 0.0, 0.0)]))
+    with StoreReader(str(path)) as reader:
+        assert reader.counts() == (5, 1)
+        assert [each.row[0] for each in reader.retained()] == [8]
+        assert [each.row[0] for each in reader.retained(with_replaced=True)] == [1, 8]
 
 
 def test_it_is_read_while_a_broker_writes_and_is_of_one_moment(tmp_path: Path) -> None:
