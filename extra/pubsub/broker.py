@@ -55,6 +55,8 @@ RETAINED_LIMIT_BYTES: Final = 4 * 1024 * 1024
 """And so many bytes of them."""
 HISTORY_LIMIT_BYTES: Final = 1024 * 1024
 """A page of history ends here as well, in process as over HTTP."""
+STEP_BYTES: Final = 4
+"""A step of matching counts as so many bytes that are published: 16,384 make up a stretch, some 5 ms."""
 NO_LIMIT: Final = 1 << 62
 
 
@@ -316,11 +318,13 @@ class Broker(Delivery):
     def deliver(self, message: Message) -> int:
         """Hand a message that has its place in the log to every session that matches, once each.
 
-        Cost: the match, and one append per session.
+        Cost: the match, and one append per session. What a match costs counts as published, so that filters
+        made to be hard let the event loop turn as well.
         """
         offset = message.offset
         self.delivered = offset
         reached = 0
+        steps = self.tree.steps()
         for session in self.tree.match(message.topic):
             if session.last_offset != offset:
                 reached += 1
@@ -328,6 +332,7 @@ class Broker(Delivery):
                     self.overflows_total += 1
                     session.consumer.overflowed()
         self.deliveries_total += reached
+        self.pace.spend((self.tree.steps() - steps) * STEP_BYTES)
         return reached
 
     # Reading and subscribing in process

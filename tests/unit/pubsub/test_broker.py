@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import product
 from random import Random
 
 import pytest
@@ -234,6 +235,18 @@ async def test_what_has_to_wait_is_not_published_at_once() -> None:
     async with Broker(GatedEngine(MemoryEngine())) as broker:
         assert broker.publish_at_once(a_message("a")) == -1
         assert broker.figures()["published"] == 0
+
+
+async def test_what_is_hard_to_match_counts_as_published() -> None:
+    """Filters that are every mix of `+` and names cost a step each; ordinary ones next to nothing."""
+    filters = ["/".join(levels) for levels in product("a+", repeat=9)]
+    topic = "/".join("a" * 8 + "bc")
+    async with Broker() as broker:
+        broker.publish_at_once(a_message(topic))
+        easy = broker.pace.spent
+        async with broker.subscribe(*filters):
+            broker.publish_at_once(a_message(topic + "/d"))
+            assert broker.pace.spent - easy > easy + 4 * len(filters) // 2
 
 
 async def test_a_broker_that_closes_while_a_publisher_pauses_says_so() -> None:
