@@ -97,6 +97,27 @@ class Engine(ABC):
         """
         return []
 
+    def keep_state(  # noqa: B027 - an engine that is gone with the process has nothing to do
+        self, kind: str, name: str, value: bytes
+    ) -> None:
+        """Keep a small state beside the log: where a group or a named session stands, what is scheduled.
+
+        The newest value of each kind and name counts, and goes into the file with the next batch; an empty
+        one lets go of it. Never waits. What has not been written when the process ends is as it was before:
+        `settled` waits for it. Who keeps bounds the number of names of a kind, and the size of values.
+        """
+
+    def states(self, kind: str) -> list[tuple[str, bytes]]:
+        """Return the names and values of a kind from before the start, in the order of the names."""
+        return []
+
+    async def settled(self) -> None:  # noqa: B027 - nor to wait for
+        """Wait until everything that was handed to `keep_state` is as safe as a message with a receipt.
+
+        Raises:
+            EngineUnavailable: it cannot be written just now. It stays to be written.
+        """
+
     def trouble(self) -> str:
         """Return what keeps the log from being written just now, for people; empty when nothing does."""
         return ""
