@@ -24,7 +24,8 @@ Name = tuple[str, str]
 class States:
     """What is to be written, what is being written, and who waits for it. For one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, value_limit_bytes: int = ROW_LIMIT_BYTES) -> None:
+        self.value_limit_bytes = value_limit_bytes
         self.waiting: dict[Name, bytes] = {}
         self.written_total = 0
         self._restored: dict[str, list[tuple[str, bytes]]] = {}
@@ -53,9 +54,10 @@ class States:
             (kind + name).encode()
         except UnicodeEncodeError:
             raise InvalidCommand(f"{kind} {name[:80]!r} cannot be written as UTF-8") from None
-        if len(name) + len(value) > ROW_LIMIT_BYTES:
+        if len(value) > self.value_limit_bytes:
             raise LimitExceeded(
-                f"{kind} {name[:80]!r} of {len(value)} bytes is more than the {ROW_LIMIT_BYTES} of a store"
+                f"{kind} {name[:80]!r} of {len(value)} bytes is more than the {self.value_limit_bytes}"
+                " of a store"
             )
         self.waiting[kind, name] = value
         self._kept_count += 1

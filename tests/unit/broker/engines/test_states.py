@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from broker.engines import states as states_module
 from broker.engines.states import States
 from extra.errors import EngineUnavailable, InvalidCommand, LimitExceeded
 from tests.unit.pubsub.material import settle
@@ -90,9 +89,8 @@ def test_what_was_left_is_given_out_once_by_kind_and_in_order() -> None:
     assert states.restored("other") == [("c", b"c")]
 
 
-def test_what_cannot_be_a_row_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(states_module, "ROW_LIMIT_BYTES", 10)
-    states = States()
+def test_what_cannot_be_a_row_is_refused_alone() -> None:
+    states = States(value_limit_bytes=9)
     with pytest.raises(InvalidCommand):
         states.keep("k", "\udc00", b"")
     with pytest.raises(LimitExceeded, match="of a store"):
