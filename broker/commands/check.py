@@ -84,6 +84,9 @@ def damages(reader: StoreReader) -> Iterator[str]:
             elif evicted_until > reader.head:
                 yield f"topic {topic[:80]!r} has lost what is above the head"
             known.add(topic)
+        for _, _, damage in reader.states():
+            if damage:
+                yield damage
         total, _ = reader.counts()
     except sqlite3.Error as error:
         yield str(error)

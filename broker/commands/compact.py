@@ -8,7 +8,7 @@ from broker.commands.options import HELP_OPTION, UsageError, help_table, parse_a
 from broker.commands.storing import CONFIG_OPTION, STORE_OPTION, open_store, store_path
 from broker.commands.streams import warn, write_out
 from broker.engines import StoreRefused
-from broker.engines.store import reason_of
+from broker.engines.failures import reason_of
 
 __all__ = ["run"]
 

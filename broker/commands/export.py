@@ -29,6 +29,7 @@ Usage: extra-broker export [FILTER...] --store PATH [OPTIONS]
 
 Write the messages of a store that match any FILTER, or all, with the retained messages and what
 each topic has lost, for extra-broker import. It is of one moment; the broker may run meanwhile.
+What is kept beside the log is left out: where groups and sessions stand, what is scheduled, keys.
 
 Options
 {options}

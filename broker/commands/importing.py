@@ -12,7 +12,9 @@ from broker.commands.options import HELP_OPTION, Option, UsageError, help_table,
 from broker.commands.storing import CONFIG_OPTION, STORE_OPTION, open_store, store_path, with_progress
 from broker.commands.streams import StreamError, warn, write_out
 from broker.engines import StoreRefused
-from broker.engines.store import Batch, Placed, Store, reason_of
+from broker.engines.batch import Batch, Placed
+from broker.engines.failures import reason_of
+from broker.engines.store import Store
 from extra.pubsub.journal import Journal
 
 __all__ = ["Import", "run"]

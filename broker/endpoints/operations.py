@@ -97,6 +97,12 @@ STORE: Final = {
     "store_failures": ("counter", "store_failures_total", "Transactions that failed."),
     "store_file_bytes": ("gauge", "store_file_bytes", "Size of the store."),
     "store_wal_bytes": ("gauge", "store_wal_bytes", "Size of its write-ahead log."),
+    "store_states_waiting": (
+        "gauge",
+        "store_states_waiting",
+        "States beside the log that wait for the disk.",
+    ),
+    "store_states_written": ("counter", "store_states_written_total", "States that have been written."),
 }
 """Figures of an engine that has a file."""
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from typing import final
 
-from broker.engines.store import Placed
+from broker.engines.batch import Placed
 from extra.errors import ExtraError
 from extra.pubsub import Message
 
@@ -70,6 +70,10 @@ class Queued(Placed):
         self.ticket = ticket
         self.number = number
 
+    @property
+    def topic(self) -> str:
+        return self.message.topic
+
 
 @final
 class Clearing:
@@ -93,6 +97,7 @@ class KeyWindow:
         self.window_s = window_s
         self.limit = limit
         self.count = 0
+        self.owed_until = 0
         self._steps: deque[tuple[float, int, int]] = deque()
 
     def add(self, offset: int, time: float, count: int) -> None:
@@ -103,14 +108,18 @@ class KeyWindow:
     def has_old(self, time: float) -> bool:
         """Return whether any keys need not be kept any longer."""
         if not self._steps:
-            return False
+            return self.owed_until > 0
         made_at, _, count = self._steps[0]
-        return made_at <= time - self.window_s or self.count - count >= self.limit > 0
+        return self.owed_until > 0 or made_at <= time - self.window_s or self.count - count >= self.limit > 0
 
     def drop_old(self, time: float) -> int:
         """Let go of old keys; return the highest offset of those, or 0."""
-        until = 0
-        while self.has_old(time):
+        until, self.owed_until = self.owed_until, 0
+        while self._steps and self.has_old(time):
             _, until, count = self._steps.popleft()
             self.count -= count
         return until
+
+    def owe(self, until: int) -> None:
+        """Say that what `drop_old` has returned is still to be done."""
+        self.owed_until = max(self.owed_until, until)

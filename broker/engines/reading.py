@@ -15,9 +15,17 @@ from types import TracebackType
 from typing import Self, final
 from urllib.parse import quote
 
-from broker.engines.records import MESSAGE_COLUMNS, RETAINED_COLUMNS, Row, damage_of, topic_checksum
+from broker.engines.connecting import Connect, connect_to
+from broker.engines.failures import StoreRefused, is_damage, reason_of
+from broker.engines.records import (
+    MESSAGE_COLUMNS,
+    RETAINED_COLUMNS,
+    Row,
+    damage_of,
+    state_damage,
+    topic_checksum,
+)
 from broker.engines.schema import APPLICATION_ID, VERSION
-from broker.engines.store import Connect, StoreRefused, connect_to, is_damage, reason_of
 
 __all__ = ["Found", "StoreReader", "TopicSummary"]
 
@@ -57,6 +65,7 @@ class StoreReader:
         self.path = path
         self._connect = connect if connect is not None else connect_to
         self.epoch = ""
+        self.version = VERSION
         self.head = 0
         self.forgotten_until = 0
         self.names: dict[int, str] = {}
@@ -128,6 +137,20 @@ class StoreReader:
             is_sound = is_sound and topic_checksum(number, name, evicted_until) == checksum
             yield name, evicted_until, "" if is_sound else f"topic number {number} is not what was written"
 
+    def states(self) -> Iterator[tuple[str, str, str]]:
+        """Yield kind and name of everything that is kept beside the log, and what is wrong with it, if
+        anything.
+
+        Raises:
+            sqlite3.Error: the rows cannot be read.
+        """
+        if self.version < 2:
+            return
+        for kind, name, value, checksum in self.connection.execute(
+            "SELECT kind, name, value, checksum FROM states ORDER BY kind, name"
+        ):
+            yield kind, name, state_damage(kind, name, value, checksum)
+
     def messages(self) -> Iterator[Found]:
         """Yield the messages by rising offset, and what is damaged where it stood; then it goes on."""
         query = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE offset > ? ORDER BY offset"
@@ -190,9 +213,9 @@ class StoreReader:
         connection.execute("BEGIN")
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise StoreRefused(f"{self.path} is no store of extra-broker")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise StoreRefused(f"{self.path} was written by a newer extra-broker (schema {version})")
+        self.version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if self.version > VERSION:
+            raise StoreRefused(f"{self.path} was written by a newer extra-broker (schema {self.version})")
         row = connection.execute("SELECT epoch, head, forgotten_until FROM store").fetchone()
         if row is None:
             raise StoreRefused(f"{self.path} is damaged: the row that describes it is missing")

@@ -10,19 +10,27 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - an exception, under a name that says of what
 from typing import Any, Final, TypeAlias
 
+from extra.errors import InvalidCommand, LimitExceeded
 from extra.payloads import PayloadKind
 from extra.pubsub import Message
 
 __all__ = [
     "MESSAGE_COLUMNS",
     "RETAINED_COLUMNS",
+    "ROW_LIMIT_BYTES",
     "Row",
     "Value",
+    "check_storable",
     "damage_of",
     "message_of",
+    "state_checksum",
+    "state_damage",
     "topic_checksum",
     "values_of",
 ]
+
+ROW_LIMIT_BYTES: Final = 900_000_000
+"""SQLite takes rows of up to 1,000,000,000 bytes."""
 
 Value: TypeAlias = "int | float | str | bytes | None"
 
@@ -77,6 +85,39 @@ def message_of(row: Row, topic: str) -> Message:
 def topic_checksum(number: int, name: str, evicted_until: int) -> int:
     """Return the checksum of a topic's row."""
     return crc32(name.encode(), crc32(_FIXED.pack(number, evicted_until, 0.0, 0.0, 0)))
+
+
+def state_checksum(kind: str, name: str, value: bytes) -> int:
+    """Return the checksum of a state's row."""
+    return crc32(value, crc32(repr((kind, name)).encode()))
+
+
+def state_damage(kind: object, name: object, value: object, checksum: object) -> str:
+    """Return what is wrong with a state's row; empty when it is as it was written."""
+    if not (isinstance(kind, str) and isinstance(name, str) and isinstance(value, bytes)):
+        return f"{str(kind)[:80]} {str(name)[:80]!r} makes no sense"
+    if state_checksum(kind, name, value) == checksum:
+        return ""
+    return f"{kind[:80]} {name[:80]!r} is not what was written (its checksum is wrong)"
+
+
+def check_storable(message: Message) -> None:
+    """Raise what keeps a message from being a row, rather than let it fail all that is written with it.
+
+    Raises:
+        InvalidCommand: its content type is no text.
+        LimitExceeded: it is larger than a row can be.
+    """
+    content_type = message.content_type
+    if content_type is not None and not content_type.isascii():
+        try:
+            content_type.encode()
+        except UnicodeEncodeError:
+            raise InvalidCommand(f"content_type {content_type[:80]!r} cannot be written as UTF-8") from None
+    if message.size > ROW_LIMIT_BYTES:
+        raise LimitExceeded(
+            f"a message of {message.size} bytes is more than the {ROW_LIMIT_BYTES} of a store"
+        )
 
 
 def _checksum(

@@ -12,18 +12,21 @@ from sqlite3 import Connection
 from time import perf_counter
 from typing import Final
 
+from broker.engines.failures import is_damage
 from broker.engines.records import (
     MESSAGE_COLUMNS,
     RETAINED_COLUMNS,
     Row,
     damage_of,
     message_of,
+    state_damage,
     topic_checksum,
 )
-from broker.engines.store import Store, is_damage
+from broker.engines.states import States
+from broker.engines.store import Store
 from extra.pubsub import Log, Message, RetainedMessages
 
-__all__ = ["restore", "restore_keys"]
+__all__ = ["restore", "restore_keys", "restore_states"]
 
 logger: Final = logging.getLogger("broker.store")
 
@@ -77,6 +80,24 @@ def restore_keys(
         (time - window_s, limit),
     ).fetchall()
     return [(digest, offset, now - max(0.0, time - at)) for offset, digest, at in reversed(rows)]
+
+
+def restore_states(store: Store, states: States) -> None:
+    """Read back the states that are kept beside the log.
+
+    Raises:
+        StoreRefused: one is not as it was written.
+        sqlite3.Error: the file cannot be read.
+    """
+    if not store.has_states():
+        return
+    for kind, name, value, checksum in store.connection.execute(
+        "SELECT kind, name, value, checksum FROM states"
+    ):
+        damage = state_damage(kind, name, value, checksum)
+        if damage:
+            raise store.damaged(damage)
+        states.restore(kind, name, value)
 
 
 def _restore(store: Store, log: Log, kept: RetainedMessages, now: float, time: float) -> None:

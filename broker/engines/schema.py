@@ -8,6 +8,7 @@ statements.
 | `messages` | a message of the log; `topic_id` is a row of `topics` |
 | `retained` | a retained message, with the name of its topic: it may outlive what the log knows of that |
 | `keys` | the idempotency key of the message with that offset |
+| `states` | what is kept beside the log, by kind and name: see `Engine.keep_state` |
 | `scratch` | empty: what is written to see whether anything can be |
 """
 
@@ -23,12 +24,15 @@ __all__ = [
     "DELETE_RANGE",
     "DELETE_RETAINED",
     "DELETE_RETAINED_OF",
+    "DELETE_STATE",
     "DELETE_TOPICS",
     "PUT_KEYS",
     "PUT_MESSAGES",
     "PUT_RETAINED",
+    "PUT_STATES",
     "PUT_TOPICS",
     "TABLES",
+    "UPGRADES",
     "VERSION",
     "ManyRows",
 ]
@@ -36,7 +40,7 @@ __all__ = [
 APPLICATION_ID: Final = 0x45585452
 """Stands in the header of the file, so that `file` and we know whose it is: "EXTR"."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of what is described here, in the header as `user_version`."""
 
 _MESSAGE: Final = """
@@ -49,6 +53,14 @@ _MESSAGE: Final = """
     checksum INTEGER NOT NULL,
     payload BLOB NOT NULL
 """
+
+_STATES: Final = """CREATE TABLE states (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    PRIMARY KEY (kind, name)
+)"""
 
 TABLES: Final = (
     """CREATE TABLE store (
@@ -72,7 +84,11 @@ TABLES: Final = (
     "CREATE INDEX retained_topics ON retained (topic)",
     "CREATE TABLE keys (offset INTEGER PRIMARY KEY, digest BLOB NOT NULL, time REAL NOT NULL)",
     "CREATE TABLE scratch (id INTEGER PRIMARY KEY, filler BLOB NOT NULL)",
+    _STATES,
 )
+
+UPGRADES: Final[dict[int, tuple[str, ...]]] = {1: (_STATES,)}
+"""What makes a file of a version one of the next."""
 
 STEPS: Final = (64, 8, 1)
 """So many rows go into one statement, as many as there are first.
@@ -109,12 +125,18 @@ PUT_TOPICS: Final = ManyRows(
     " ON CONFLICT (id) DO UPDATE SET evicted_until = excluded.evicted_until, checksum = excluded.checksum",
 )
 PUT_MESSAGES: Final = ManyRows(f"INSERT INTO messages ({MESSAGE_COLUMNS}) VALUES ", 10)
-PUT_RETAINED: Final = ManyRows(f"INSERT INTO retained ({RETAINED_COLUMNS}) VALUES ", 10)
+PUT_RETAINED: Final = ManyRows(f"INSERT OR REPLACE INTO retained ({RETAINED_COLUMNS}) VALUES ", 10)
+PUT_STATES: Final = ManyRows(
+    "INSERT INTO states (kind, name, value, checksum) VALUES ",
+    4,
+    " ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value, checksum = excluded.checksum",
+)
 PUT_KEYS: Final = ManyRows("INSERT INTO keys (offset, digest, time) VALUES ", 3)
 
 DELETE_TOPICS: Final = ManyRows("DELETE FROM topics WHERE id IN (", 1, ")", row="?")
 DELETE_MESSAGES: Final = ManyRows("DELETE FROM messages WHERE offset IN (", 1, ")", row="?")
 DELETE_RETAINED: Final = ManyRows("DELETE FROM retained WHERE offset IN (", 1, ")", row="?")
 
+DELETE_STATE: Final = "DELETE FROM states WHERE kind = ? AND name = ?"
 DELETE_RETAINED_OF: Final = "DELETE FROM retained WHERE topic = ? AND offset <= ?"
 DELETE_RANGE: Final = "DELETE FROM messages WHERE offset BETWEEN ? AND ?"

@@ -35,12 +35,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, final
 
+from broker.engines.batch import Batch, Placed
+from broker.engines.connecting import Connect
+from broker.engines.failures import StoreRefused, is_full, reason_of
 from broker.engines.queued import Clearing, KeyWindow, Queued, Ticket
-from broker.engines.restoring import restore, restore_keys
+from broker.engines.records import check_storable
+from broker.engines.restoring import restore, restore_keys, restore_states
+from broker.engines.retaining import Retaining
 from broker.engines.room import Room
-from broker.engines.store import Batch, Connect, Store, StoreRefused, is_full, reason_of
+from broker.engines.states import States
+from broker.engines.store import Store
 from broker.engines.worker import Worker
-from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded
+from extra.errors import EngineUnavailable, ExtraError
 from extra.pubsub import (
     Clock,
     Delivery,
@@ -68,9 +74,6 @@ GONE_LIMIT_MESSAGES: Final = 1000
 
 STRIDE_BYTES: Final = 64 * 1024
 """So much is delivered in one stretch, before outboxes are written: a fraction of an outbox."""
-
-MESSAGE_LIMIT_BYTES: Final = 900_000_000
-"""SQLite takes rows of up to 1,000,000,000 bytes."""
 
 
 @final
@@ -110,10 +113,9 @@ class SQLiteEngine(Engine):
         self.queue: deque[Queued | Clearing] = deque()
         self.applying: deque[Queued | Clearing] = deque()
         self.last_offset = 0
-        self.retaining: dict[str, Queued] = {}
-        self.retaining_messages = 0
-        self.retaining_bytes = 0
-        self.retaining_none = asyncio.Event()
+        self.retaining = Retaining()
+        self.kept_states = States()
+        self.doubtful: dict[str, None] = {}
         self.idle = asyncio.Event()
         self.delivery: Delivery | None = None
         self.worker: Worker | None = None
@@ -151,6 +153,8 @@ class SQLiteEngine(Engine):
             raise failure
         self.last_offset = self.log.head
         self.delivery = delivery
+        if self.kept_states.waiting:
+            self._schedule()
 
     async def close(self) -> None:
         """Write what is queued, and let go of the file."""
@@ -164,6 +168,7 @@ class SQLiteEngine(Engine):
             self._hand_over()
             await self.until_idle()
         self.is_closed = True
+        self.kept_states.failed(EngineUnavailable("the store is closed"))
         await worker.call(self.store.close)
         worker.stop()
 
@@ -179,6 +184,22 @@ class SQLiteEngine(Engine):
     def remembered(self) -> list[tuple[bytes, int, float]]:
         kept_keys, self.kept_keys = self.kept_keys, []
         return kept_keys
+
+    # States beside the log
+
+    def keep_state(self, kind: str, name: str, value: bytes) -> None:
+        self.kept_states.keep(kind, name, value)
+        if self.delivery is not None and not self.is_closed:
+            self._schedule()
+
+    def states(self, kind: str) -> list[tuple[str, bytes]]:
+        return self.kept_states.restored(kind)
+
+    async def settled(self) -> None:
+        trouble = self.failure
+        if self.is_closed or self.delivery is None:
+            trouble = "the store is not open"
+        await self.kept_states.settled(trouble)
 
     # Appending
 
@@ -217,7 +238,7 @@ class SQLiteEngine(Engine):
     async def clear(self, topic: str) -> bool:
         self._check_writable()
         await self.room.enter(0)
-        retaining, kept = self.retaining.get(topic), self.kept.messages.get(topic)
+        retaining, kept = self.retaining.newest.get(topic), self.kept.messages.get(topic)
         if self.failure or (retaining is None and kept is None):
             self.room.leave(1, 0)
             self._check_writable()
@@ -260,7 +281,7 @@ class SQLiteEngine(Engine):
         if self.failure:
             if not self.is_recovering:
                 self.is_recovering = True
-                self.worker.submit(self.store.recover, self._recovered)
+                self.worker.submit(self._recovery(), self._recovered)
         elif not self.journal.is_empty() or self.keys.has_old(time):
             self.is_clearing_due = True
             self._schedule()
@@ -280,6 +301,8 @@ class SQLiteEngine(Engine):
             "store_batches": self.batches_total,
             "store_written": self.written_total,
             "store_failures": self.failures_total,
+            "store_states_waiting": len(self.kept_states.waiting),
+            "store_states_written": self.kept_states.written_total,
             "store_file_bytes": self.store.file_bytes,
             "store_wal_bytes": self.store.wal_bytes,
         }
@@ -296,6 +319,7 @@ class SQLiteEngine(Engine):
             self.log.journal = self.kept.journal = self.journal
             restore(store, self.log, self.kept, now, time)
             self.kept_keys = restore_keys(store, now, time, self.keys.window_s, self.keys.limit)
+            restore_states(store, self.kept_states)
             self._begin()
         except sqlite3.Error as error:
             raise StoreRefused(f"{store.path} cannot be used: {reason_of(error)} (store.path)") from None
@@ -325,8 +349,8 @@ class SQLiteEngine(Engine):
         all.
         """
         self._check_writable()
-        _check_storable(message)
-        if message.retained and not self._may_retain(message):
+        check_storable(message)
+        if message.retained and not self.retaining.has_room(self.kept, message):
             return False
         if not self.room.take(message.size):
             return False
@@ -338,28 +362,13 @@ class SQLiteEngine(Engine):
         await self.room.enter(message.size)
         try:
             self._check_writable()
-            while message.retained and not self._may_retain(message):
-                self.retaining_none.clear()
-                await self.retaining_none.wait()
+            while message.retained and not self.retaining.has_room(self.kept, message):
+                await self.retaining.none_left()
                 self._check_writable()
         except BaseException:
             self.room.leave(1, message.size)
             raise
         self._put(message, key, ticket, number)
-
-    def _may_retain(self, message: Message) -> bool:
-        """Return whether there is room to retain a message, whatever those on their way come to replace.
-
-        False when that cannot be told before they have arrived. Raises LimitExceeded when there is none.
-        """
-        kept = self.kept
-        if self.retaining_messages == 0:
-            kept.check_room(message)
-            return True
-        return (
-            len(kept) + self.retaining_messages < kept.limit_messages
-            and kept.size + self.retaining_bytes + message.size <= kept.limit_bytes
-        )
 
     def _put(self, message: Message, key: bytes, ticket: Ticket, number: int) -> None:
         topic = message.topic
@@ -378,9 +387,7 @@ class SQLiteEngine(Engine):
         )
         self.queue.append(queued)
         if message.retained:
-            self.retaining[topic] = queued
-            self.retaining_messages += 1
-            self.retaining_bytes += message.size
+            self.retaining.add(queued)
         self._schedule()
 
     # From the queue into the file
@@ -401,12 +408,14 @@ class SQLiteEngine(Engine):
         if self.is_writing or self.failure or self.is_closed or self.worker is None:
             return
         entries = self._next_entries()
+        states = self.kept_states.take()
         placed = [entry for entry in entries if isinstance(entry, Queued)]
         batch = Batch(
             placed[-1].offset if placed else self.store.head,
             placed,
             cleared=[(entry.topic, entry.offset) for entry in entries if isinstance(entry, Clearing)],
             forgotten_until=self.log.forgotten_until,
+            states=states,
         )
         if self.is_clearing_due or self.is_closing or len(self.journal.evicted) >= GONE_LIMIT_MESSAGES:
             self.is_clearing_due = False
@@ -426,13 +435,17 @@ class SQLiteEngine(Engine):
         return entries
 
     def _take_journal(self, entries: list[Queued | Clearing]) -> Journal:
-        """Return what has gone since the last time, but for topics that are known again or about to be."""
+        """Return what has gone since the last time, but for topics that are known again.
+
+        Those that are about to be are looked at again the next time: they may be refused.
+        """
         gone = self.journal
         self.journal = self.log.journal = self.kept.journal = Journal()
         if gone.forgotten:
             for entry in (*entries, *self.queue, *self.applying):
-                if isinstance(entry, Queued):
-                    gone.forgotten.pop(entry.message.topic, None)
+                if isinstance(entry, Queued) and entry.message.topic in gone.forgotten:
+                    del gone.forgotten[entry.message.topic]
+                    self.journal.forgotten[entry.message.topic] = None
             for topic in [topic for topic in gone.forgotten if topic in self.log.topics]:
                 del gone.forgotten[topic]
         return gone
@@ -445,11 +458,12 @@ class SQLiteEngine(Engine):
             return
         self.batches_total += 1
         self.written_total += len(batch.placed)
+        self.kept_states.written()
         keyed = [placed for placed in batch.placed if placed.key]
         if keyed:
             self.keys.add(keyed[-1].offset, keyed[-1].time, len(keyed))
         self.applying += entries
-        if self.queue:
+        if self.queue or self.kept_states.waiting:
             self._hand_over()
         if not self.is_applying:
             self._apply()
@@ -484,7 +498,7 @@ class SQLiteEngine(Engine):
         self.log.append(message, queued.now, queued.time)
         if message.retained:
             self.kept.put(message)
-            self._no_longer_retaining(queued)
+            self.retaining.discard(queued)
         assert self.delivery is not None
         try:
             return self.delivery.deliver(message)
@@ -492,28 +506,28 @@ class SQLiteEngine(Engine):
             logger.exception("delivering a message has failed")
             return 0
 
-    def _no_longer_retaining(self, queued: Queued) -> None:
-        topic = queued.message.topic
-        if self.retaining.get(topic) is queued:
-            del self.retaining[topic]
-        self.retaining_messages -= 1
-        self.retaining_bytes -= queued.message.size
-        if self.retaining_messages == 0:
-            self.retaining_none.set()
-
     async def until_idle(self) -> None:
         """Wait until all that is queued has taken effect or been refused, and nothing is tried any more."""
-        while self.queue or self.is_writing or self.applying or self.is_recovering:
+        while (
+            self.queue
+            or self.is_writing
+            or self.applying
+            or self.is_recovering
+            or (self.kept_states.waiting and not self.failure)
+        ):
             self.idle.clear()
             await self.idle.wait()
 
     # When the file cannot be written
 
-    def _fail(self, batch: Batch, entries: list[Queued | Clearing], error: Exception) -> None:
+    def _fail(self, batch: Batch, entries: list[Queued | Clearing], cause: Exception) -> None:
         """Refuse what could not be written and all behind it, and go on without writing."""
-        self._note_failure(error)
+        self._note_failure(cause)
+        error = EngineUnavailable(self.failure)
         batch.gone.precede(self.journal)
         self.journal = self.log.journal = self.kept.journal = batch.gone
+        self.keys.owe(batch.keys_until)
+        self.kept_states.failed(error)
         refused = [*entries, *self.queue]
         self.queue.clear()
         self.last_offset = self.store.head
@@ -522,11 +536,12 @@ class SQLiteEngine(Engine):
             if isinstance(entry, Queued):
                 size += entry.message.size
                 if entry.message.retained:
-                    self._no_longer_retaining(entry)
-                entry.ticket.decide(entry.number, EngineUnavailable(self.failure))
+                    self.retaining.discard(entry)
+                entry.ticket.decide(entry.number, error)
             else:
-                entry.ticket.decide(0, EngineUnavailable(self.failure))
-        self.room.refuse(EngineUnavailable(self.failure))
+                entry.ticket.decide(0, error)
+            self.doubtful[entry.topic] = None
+        self.room.refuse(error)
         self.room.leave(len(refused), size)
         self.idle.set()
 
@@ -540,6 +555,17 @@ class SQLiteEngine(Engine):
             exc_info=None if is_foreseen else error,
         )
 
+    def _recovery(self) -> Callable[[], None]:
+        """Return what opens the file anew, with what is true of the topics of which it may say otherwise."""
+        losses: dict[str, int] = {}
+        retained: list[Placed] = []
+        for topic in self.doubtful:
+            topic_log, kept = self.log.topics.get(topic), self.kept.messages.get(topic)
+            losses[topic] = topic_log.evicted_until if topic_log is not None else 0
+            if kept is not None:
+                retained.append(Placed(kept, kept.offset, kept.appended_at, kept.time))
+        return partial(self.store.recover, losses, retained)
+
     def _recovered(self, error: Exception | None) -> None:
         self.is_recovering = False
         self.idle.set()
@@ -547,18 +573,7 @@ class SQLiteEngine(Engine):
             self.failure = f"{self.store.path} cannot be written: {reason_of(error)}"
             return
         self.failure = ""
+        self.doubtful.clear()
+        if self.kept_states.waiting:
+            self._schedule()
         logger.info("%s can be written again: publishing goes on", self.store.path)
-
-
-def _check_storable(message: Message) -> None:
-    """Raise what keeps a message from being a row, rather than let it fail all that is written with it."""
-    content_type = message.content_type
-    if content_type is not None and not content_type.isascii():
-        try:
-            content_type.encode()
-        except UnicodeEncodeError:
-            raise InvalidCommand(f"content_type {content_type[:80]!r} cannot be written as UTF-8") from None
-    if message.size > MESSAGE_LIMIT_BYTES:
-        raise LimitExceeded(
-            f"a message of {message.size} bytes is more than the {MESSAGE_LIMIT_BYTES} of a store"
-        )

@@ -20,48 +20,38 @@ the last two cases all that may be lost counts as lost to every filter.
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import Connection
 from time import monotonic
-from types import TracebackType
 from typing import Final
 from urllib.parse import quote
 
+from broker.engines.batch import Batch, Placed, runs_of
+from broker.engines.connecting import Connect, Transaction, boot_of_machine, connect_to, prepare
+from broker.engines.failures import StoreRefused, is_damage, reason_of
 from broker.engines.lockfile import Locked, LockFile
-from broker.engines.records import Value, topic_checksum, values_of
+from broker.engines.records import Value, state_checksum, topic_checksum, values_of
 from broker.engines.schema import (
     APPLICATION_ID,
     DELETE_MESSAGES,
     DELETE_RANGE,
     DELETE_RETAINED,
     DELETE_RETAINED_OF,
+    DELETE_STATE,
     DELETE_TOPICS,
     PUT_KEYS,
     PUT_MESSAGES,
     PUT_RETAINED,
+    PUT_STATES,
     PUT_TOPICS,
     TABLES,
+    UPGRADES,
     VERSION,
 )
-from extra.errors import EngineError
-from extra.pubsub import Message
-from extra.pubsub.journal import Journal
 
-__all__ = [
-    "DURABILITIES",
-    "Batch",
-    "Connect",
-    "Placed",
-    "Store",
-    "StoreRefused",
-    "connect_to",
-    "is_damage",
-    "is_full",
-    "reason_of",
-]
+__all__ = ["DURABILITIES", "Store"]
 
 logger: Final = logging.getLogger("broker.store")
 
@@ -69,9 +59,6 @@ DURABILITIES: Final = ("full", "normal")
 
 RESERVED_OFFSETS: Final = 1_000_000
 """So many offsets are reserved at once: one sync more in as many messages, and no more are skipped."""
-
-BUSY_TIMEOUT_S: Final = 5.0
-"""So long a batch waits for another program that has locked the file, before it fails."""
 
 CHECKPOINT_PAGES: Final = 4000
 """The write-ahead log is carried over into the file when it has so many pages: 16 MB."""
@@ -84,49 +71,6 @@ FILLER_BYTES: Final = 256 * 1024
 
 LOOK_INTERVAL_S: Final = 1.0
 """So often it is looked whether the path still leads to the file."""
-
-Connect = Callable[[str], Connection]
-"""Opens the database at a URI."""
-
-
-class StoreRefused(EngineError):
-    """The store cannot be used. Says which file, what about it, which setting, and the way out."""
-
-
-class Placed:
-    """A message with the place that it is to have: at `offset`, from `now` and `time` on.
-
-    `key` is the digest of its idempotency key, or empty. Of a message that is not kept is written only that
-    its topic has lost it.
-    """
-
-    __slots__ = ("is_kept", "key", "message", "now", "offset", "time")
-
-    def __init__(
-        self, message: Message, offset: int, now: float, time: float, key: bytes = b"", is_kept: bool = True
-    ) -> None:
-        self.message = message
-        self.offset = offset
-        self.now = now
-        self.time = time
-        self.key = key
-        self.is_kept = is_kept
-
-
-@dataclass
-class Batch:
-    """What is written in one transaction: messages by rising offset, and what has gone meanwhile."""
-
-    head: int
-    placed: Sequence[Placed] = field(default_factory=list)
-    gone: Journal = field(default_factory=Journal)
-    cleared: list[tuple[str, int]] = field(default_factory=list)
-    """Topics that are to retain nothing up to an offset, which may be in this batch."""
-    forgotten_until: int = 0
-    keys_until: int = 0
-    """Keys up to this offset no longer count."""
-    retained: Sequence[Placed] | None = None
-    """What is to be retained; by default the messages that say so themselves."""
 
 
 class Store:
@@ -151,6 +95,7 @@ class Store:
         self._identity: tuple[int, int] = (0, 0)
         self._looked_at = 0.0
         self._is_marked = False
+        self._version = VERSION
 
     @property
     def connection(self) -> Connection:
@@ -174,10 +119,14 @@ class Store:
             raise
 
     def begin(self) -> None:
-        """Mark the file as open, before the first batch. Raises sqlite3.Error."""
+        """Mark the file as open, before the first batch, and bring one of an older version up to this one.
+
+        Raises sqlite3.Error.
+        """
         connection = self.connection
         connection.execute("PRAGMA synchronous = FULL")
-        self._mark(connection)
+        with Transaction(connection):
+            self._mark(connection)
         connection.execute(f"PRAGMA synchronous = {self.durability}")
         self._marked()
 
@@ -203,14 +152,15 @@ class Store:
             if must_sync:
                 connection.execute("PRAGMA synchronous = FULL")
             with Transaction(connection):
-                self._write(connection, batch, reserved_until)
+                floors = self._write(connection, batch, reserved_until)
             if must_sync:
                 connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             self._forget_numbers(*numbered)
             raise
         self._reserved_until = reserved_until
-        self.head = batch.head
+        self.head, self.forgotten_until = batch.head, batch.forgotten_until
+        self._floors.update(floors)
         self._forget_topics(batch)
         self._lock.note(self.epoch, self.head)
         self._measure()
@@ -223,7 +173,7 @@ class Store:
         connection = self.connection
         with Transaction(connection):
             for batch in batches:
-                self._write(connection, batch, batch.head)
+                self._floors.update(self._write(connection, batch, batch.head))
                 self.head = batch.head
 
     def compact(self) -> None:
@@ -236,11 +186,13 @@ class Store:
         self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._measure()
 
-    def recover(self) -> None:
+    def recover(self, losses: Mapping[str, int], retained: Sequence[Placed] = ()) -> None:
         """Open the file anew after a failure, and see whether as much as a batch can be written.
 
         A transaction that has failed may be in the file all the same, where the disk has taken its last page
-        and then reported an error. Nobody has been told of it, and it is taken back.
+        and then reported an error. Nobody has been told of it, and it is taken back: what it has put in, what
+        it says that topics have lost (`losses` has what they have), and what it no longer retains (`retained`
+        has what is retained). That something had gone stays so: it has gone from memory as well.
 
         Raises:
             sqlite3.Error, OSError, StoreRefused: it still cannot be written.
@@ -256,6 +208,11 @@ class Store:
             for table in ("messages", "retained", "keys"):
                 connection.execute(f"DELETE FROM {table} WHERE offset > ?", (self.head,))
             self._mark(connection)
+            self._take_back_losses(connection, losses)
+            rows: list[Value] = []
+            for placed in retained:
+                rows += values_of(placed.message, placed.offset, placed.message.topic, placed.time)
+            PUT_RETAINED.execute(connection, rows)
             connection.execute("INSERT INTO scratch (filler) VALUES (zeroblob(?))", (FILLER_BYTES,))
         self._marked()
         connection.execute("DELETE FROM scratch")
@@ -278,6 +235,10 @@ class Store:
             f" what can be read, extra-broker export --store {self.path} --damaged > FILE, and import that"
             " into a new file; or begin with an empty one (store.path)"
         )
+
+    def has_states(self) -> bool:
+        """Tell whether the file has a table of states: one of version 1 is given it by `begin`."""
+        return self._version >= 2
 
     # Private
 
@@ -302,7 +263,7 @@ class Store:
 
     def _open(self, epoch: str) -> None:
         try:
-            self._identity = _prepare(self.path)
+            self._identity = prepare(self.path)
             connection = self._connected()
             if self._is_empty(connection):
                 self._set_up(connection)
@@ -347,7 +308,7 @@ class Store:
         version.
         """
         application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        self._version = version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if application != APPLICATION_ID and (application or version or tables):
             raise StoreRefused(
@@ -367,6 +328,7 @@ class Store:
             connection.execute("INSERT INTO store (id, epoch) VALUES (1, ?)", (epoch,))
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
+        self._version = VERSION
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         descriptor = os.open(Path(self.path).parent, os.O_RDONLY)
         try:
@@ -407,15 +369,20 @@ class Store:
             self.head = self.forgotten_until = lost_until
 
     def _mark(self, connection: Connection) -> None:
+        for version in range(self._version, VERSION):
+            for statement in UPGRADES[version]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute(
-            "UPDATE store SET head = ?, forgotten_until = ?, reserved_until = ?, is_open = 1,"
-            " durability = ?, boot = ?",
+            "UPDATE store SET head = ?, forgotten_until = max(forgotten_until, ?), reserved_until = ?,"
+            " is_open = 1, durability = ?, boot = ?",
             (self.head, self.forgotten_until, self.head, self.durability, boot_of_machine()),
         )
 
     def _marked(self) -> None:
         self._reserved_until = self.head
         self._is_marked = True
+        self._version = VERSION
         self._lock.note(self.epoch, self.head)
 
     def _look(self, force: bool = False) -> None:
@@ -442,19 +409,23 @@ class Store:
             else:
                 self.file_bytes = size
 
-    def _write(self, connection: Connection, batch: Batch, reserved_until: int) -> None:
-        self._put(connection, batch)
+    def _write(self, connection: Connection, batch: Batch, reserved_until: int) -> dict[str, int]:
+        """Write a batch; return what topics lose of which it keeps nothing."""
+        floors = self._put(connection, batch)
+        self._put_states(connection, batch)
         self._delete(connection, batch)
         connection.execute(
             "UPDATE store SET head = ?, forgotten_until = ?, reserved_until = ?",
             (batch.head, batch.forgotten_until, reserved_until),
         )
+        return floors
 
-    def _put(self, connection: Connection, batch: Batch) -> None:
+    def _put(self, connection: Connection, batch: Batch) -> dict[str, int]:
         messages: list[Value] = []
         retained: list[Value] = []
         keys: list[Value] = []
         bounds: dict[str, int] = {}
+        floors: dict[str, int] = {}
         numbers = self.numbers
         for placed in batch.placed:
             message, offset = placed.message, placed.offset
@@ -466,7 +437,7 @@ class Store:
             if placed.is_kept:
                 messages += values_of(message, offset, number, placed.time)
             else:
-                bounds[topic] = self._floors[topic] = offset
+                bounds[topic] = floors[topic] = offset
             if message.retained and batch.retained is None:
                 retained += values_of(message, offset, topic, placed.time)
             if placed.key:
@@ -474,7 +445,7 @@ class Store:
         for placed in batch.retained or ():
             retained += values_of(placed.message, placed.offset, placed.message.topic, placed.time)
         for topic, evicted_until in batch.gone.losses.items():
-            bounds[topic] = max(evicted_until, self._floors.get(topic, 0))
+            bounds[topic] = max(evicted_until, floors.get(topic, self._floors.get(topic, 0)))
         topics: list[Value] = []
         for name, evicted_until in bounds.items():
             number = numbers.get(name) or self._number(name)
@@ -483,6 +454,16 @@ class Store:
         PUT_MESSAGES.execute(connection, messages)
         PUT_RETAINED.execute(connection, retained)
         PUT_KEYS.execute(connection, keys)
+        return floors
+
+    def _put_states(self, connection: Connection, batch: Batch) -> None:
+        rows: list[Value] = []
+        for (kind, name), value in batch.states.items():
+            if value:
+                rows += (kind, name, value, state_checksum(kind, name, value))
+            else:
+                connection.execute(DELETE_STATE, (kind, name))
+        PUT_STATES.execute(connection, rows)
 
     def _delete(self, connection: Connection, batch: Batch) -> None:
         """Delete what has gone: after what is put, since that may have gone already."""
@@ -500,6 +481,16 @@ class Store:
             connection.execute("DELETE FROM keys WHERE offset <= ?", (batch.keys_until,))
         numbers = [self.numbers[name] for name in batch.gone.forgotten if name in self.numbers]
         DELETE_TOPICS.execute(connection, numbers)
+
+    def _take_back_losses(self, connection: Connection, losses: Mapping[str, int]) -> None:
+        """Let topics have lost nothing above the head. One of which nothing is said may have lost all."""
+        rows: list[Value] = []
+        for number, name in connection.execute(
+            "SELECT id, name FROM topics WHERE evicted_until > ?", (self.head,)
+        ):
+            lost_until = max(losses.get(name, self.head), self._floors.get(name, 0))
+            rows += (number, name, lost_until, topic_checksum(number, name, lost_until))
+        PUT_TOPICS.execute(connection, rows)
 
     def _number(self, topic: str) -> int:
         self._last_number += 1
@@ -522,119 +513,3 @@ class Store:
         if is_damage(error):
             return self.damaged(str(error))
         return StoreRefused(f"{self.path} cannot be opened: {reason_of(error)} (store.path)")
-
-
-class Transaction:
-    """A transaction from its beginning to its end, or to where it is given up."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def __enter__(self) -> None:
-        self.connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self.connection.execute("COMMIT")
-        finally:
-            if self.connection.in_transaction:  # something has failed, maybe COMMIT
-                with suppress(sqlite3.Error):
-                    self.connection.execute("ROLLBACK")
-
-
-def connect_to(uri: str) -> Connection:
-    """Open a database at a URI: for any one thread at a time, and transactions are spelt out."""
-    return sqlite3.connect(
-        uri,
-        timeout=BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=64,
-        uri=True,
-    )
-
-
-def boot_of_machine() -> str:
-    """Return what names the time since the machine was started; empty where nothing does."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def is_damage(error: sqlite3.Error) -> bool:
-    """Tell whether an error says that the file is not what it should be, rather than that it cannot be
-    reached.
-    """
-    name = getattr(error, "sqlite_errorname", "")
-    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "decode to UTF-8" in str(error)
-
-
-def is_full(error: sqlite3.Error) -> bool:
-    """Tell whether an error says that the disk is full."""
-    return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
-
-
-_REASONS: Final = (
-    ("SQLITE_FULL", "the disk is full"),
-    ("SQLITE_READONLY", "the file or its directory cannot be written to"),
-    ("SQLITE_CANTOPEN", "the file, or one beside it, cannot be opened"),
-    ("SQLITE_BUSY", "another program has locked it"),
-    ("SQLITE_PERM", "permission denied"),
-    ("SQLITE_IOERR", "the disk reports an error"),
-    ("SQLITE_CORRUPT", "it is damaged"),
-    ("SQLITE_NOTADB", "it is damaged"),
-    ("SQLITE_NOMEM", "there is no memory left"),
-)
-
-
-def reason_of(error: BaseException) -> str:
-    """Return what an error of SQLite or of the system means, for people, with its technical name."""
-    name = getattr(error, "sqlite_errorname", None)
-    if not isinstance(error, sqlite3.Error):
-        return str(error)
-    for start, text in _REASONS:
-        if name is not None and name.startswith(start):
-            return f"{text} ({name})"
-    return f"{error} ({name})" if name else str(error)
-
-
-def runs_of(offsets: list[int]) -> list[tuple[int, int]]:
-    """Return the first and last of each run of consecutive offsets."""
-    runs: list[tuple[int, int]] = []
-    first = last = -1
-    for offset in sorted(offsets):
-        if offset != last + 1 or first < 0:
-            if first >= 0:
-                runs.append((first, last))
-            first = offset
-        last = offset
-    if first >= 0:
-        runs.append((first, last))
-    return runs
-
-
-def _prepare(path: str) -> tuple[int, int]:
-    """Make the file if there is none, readable by its owner alone, and return what identifies it.
-
-    Raises:
-        StoreRefused: there is something that is no SQLite database, or has another program's name in it.
-        OSError: it cannot be made or read.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:  # SQLite has not opened it yet: closing a descriptor would let go of its locks
-        header = os.pread(descriptor, 72, 0)
-        stat = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if header and header[:16] != b"SQLite format 3\0":
-        raise StoreRefused(
-            f"{path} is no store of extra-broker: name another file (store.path). If it was one, it is"
-            " damaged: put a backup in its place"
-        )
-    if header[68:72] not in (b"", bytes(4), APPLICATION_ID.to_bytes(4)):
-        raise StoreRefused(f"{path} is the database of another program: name another file (store.path)")
-    return stat.st_dev, stat.st_ino

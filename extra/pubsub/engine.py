@@ -105,10 +105,16 @@ class Engine(ABC):
         The newest value of each kind and name counts, and goes into the file with the next batch; an empty
         one lets go of it. Never waits. What has not been written when the process ends is as it was before:
         `settled` waits for it. Who keeps bounds the number of names of a kind, and the size of values.
+
+        Raises:
+            InvalidCommand: the name cannot be written as UTF-8.
         """
 
     def states(self, kind: str) -> list[tuple[str, bytes]]:
-        """Return the names and values of a kind from before the start, in the order of the names."""
+        """Return the names and values of a kind from before the start, in the order of the names.
+
+        To be asked once, after the start: the engine lets go of them.
+        """
         return []
 
     async def settled(self) -> None:  # noqa: B027 - nor to wait for

@@ -503,3 +503,31 @@ async def test_a_broker_on_any_engine_resumes_with_nothing_lost(rigs: Rigs) -> N
         page = await broker.history("a", "b/#", limit=60)
     assert seen == offsets(page.messages)
     assert len(set(seen)) == 60
+
+
+# States beside the log
+
+
+async def test_a_state_is_taken_and_settles(rig: Rig) -> None:
+    assert rig.engine.states("group") == []
+    await rig.engine.settled()
+    rig.engine.keep_state("group", "a", b"1")
+    rig.engine.keep_state("group", "a", b"")
+    await rig.append("a")
+    await rig.engine.settled()
+    assert rig.engine.states("group") == [], "what was kept since the start is known to who kept it"
+
+
+async def test_a_lasting_engine_gives_the_newest_states_after_a_restart(rigs: Rigs) -> None:
+    terms = Terms()
+    engine = rigs.make(terms)
+    await engine.start(Taker())
+    for name, value in (("b", b"1"), ("a", b"1"), ("b", b"2"), ("c", b"1"), ("c", b"")):
+        engine.keep_state("group", name, value)
+        engine.keep_state("session", name, value)
+    await engine.close()
+    again = rigs.maker(terms)
+    await again.start(Taker())
+    rigs.stack.push_async_callback(again.close)
+    expected = [("a", b"1"), ("b", b"2")] if again.epoch() == engine.epoch() else []
+    assert again.states("group") == again.states("session") == expected

@@ -59,7 +59,12 @@ class Lane:
             return await self.engine.clear(topic)
         if verb == "sweep":
             self.engine.sweep()
+        if verb == "state":
+            self.keep_state("odd" if number % 2 else "even", topic, b"." * (amount % 4))
         return None
+
+    def keep_state(self, kind: str, name: str, value: bytes) -> None:
+        self.engine.keep_state(kind, name, value)
 
     async def append(self, messages: list[Message], keys: list[bytes]) -> Answer:
         answers = await self.engine.append_many(messages, keys)
@@ -104,6 +109,12 @@ class Restarting(Lane):
     """A lane whose engine can be closed and killed."""
 
     has_expiring = False
+    states: dict[tuple[str, str], bytes]
+    """What of the states is to be there after a restart."""
+
+    def keep_state(self, kind: str, name: str, value: bytes) -> None:
+        super().keep_state(kind, name, value)
+        self.states[kind, name] = value
 
     async def do(self, action: Action) -> Answer:
         self.has_expiring |= action[0] == "expiring"
@@ -125,6 +136,9 @@ class Restarting(Lane):
         self.engine = sqlite(self.terms)
         await self.engine.start(self.taker)
         assert self.engine.epoch() == epoch
+        for kind in ("odd", "even"):
+            kept = {name: value for (each, name), value in self.states.items() if each == kind and value}
+            assert self.engine.states(kind) == sorted(kept.items())
         return None
 
 
@@ -141,6 +155,8 @@ async def run(actions: list[Action], terms: Terms) -> None:
             engine: Engine = make(terms)
             await engine.start(taker)
             lane = kind(terms, engine, taker)
+            if isinstance(lane, Restarting):
+                lane.states = {}
             stack.push_async_callback(close, lane)
             lanes.append(lane)
         one, other = lanes
@@ -165,6 +181,7 @@ VERBS = [
     "expiring",
     "clear",
     "sweep",
+    "state",
     "wait",
     "restart",
     "kill",

@@ -4,7 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from broker.engines.store import Batch, Placed, Store
+from broker.engines.batch import Batch, Placed
+from broker.engines.store import Store
 from extra.payloads import PayloadKind
 from extra.pubsub import Message
 from extra.pubsub.journal import Journal
@@ -16,7 +17,10 @@ TIME = 1_900_000_000.0
 
 
 def make_store(path: Path) -> Path:
-    """Make a store at `path`: topics `a`, `b` (which has lost offset 2) and `c` (which retains offset 1)."""
+    """Make a store at `path`: topics `a`, `b` (which has lost offset 2) and `c` (which retains offset 1).
+
+    Beside the log it keeps a group `g`.
+    """
     store = Store(str(path))
     store.open(EPOCH)
     store.begin()
@@ -58,7 +62,8 @@ def fill(store: Store) -> None:
     gone.evicted = [1, 2]
     gone.losses = {"c": 1, "b": 2}
     late = Message("d", b"1", "json", content_type="application/x+json", expires_at=TIME + 1e6)
-    store.write(Batch(7, [Placed(late, 7, 0.0, TIME)], gone, forgotten_until=6))
+    states = {("group", "g"): b"state"}
+    store.write(Batch(7, [Placed(late, 7, 0.0, TIME)], gone, forgotten_until=6, states=states))
 
 
 def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:

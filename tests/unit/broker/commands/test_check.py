@@ -45,6 +45,8 @@ def test_a_sound_store_is_said_to_be_sound(path: Path, capfd: pytest.CaptureFixt
             f"INSERT INTO topics VALUES (9, 'x', 8, {topic_checksum(9, 'x', 8)})",
             "topic 'x' has lost what is above the head",
         ),
+        ("UPDATE states SET value = x'00'", "group 'g' is not what was written"),
+        ("UPDATE states SET value = 'text'", "group 'g' makes no sense"),
         ("DROP TABLE retained", "no such table: retained"),
     ],
 )

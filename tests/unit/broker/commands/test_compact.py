@@ -8,7 +8,8 @@ import pytest
 from broker.commands.compact import run
 from broker.commands.options import UsageError
 from broker.commands.storing import open_store
-from broker.engines.store import Batch, Placed, Store
+from broker.engines.batch import Batch, Placed
+from broker.engines.store import Store
 from extra.pubsub.journal import Journal
 from tests.unit.broker.commands.stores import contents, make_store
 from tests.unit.pubsub.material import a_message
@@ -50,7 +51,7 @@ def test_what_fails_is_told(
     reader.execute("PRAGMA max_page_count")
     opened.close()
     reader.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr("broker.engines.store.BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("broker.engines.connecting.BUSY_TIMEOUT_S", 0.0)
     assert run(["--store", str(path)]) == 1
     assert "another program has locked it" in capfd.readouterr().err
     reader.close()

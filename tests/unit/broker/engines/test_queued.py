@@ -82,3 +82,16 @@ def test_so_many_keys_count() -> None:
     for offset in (2, 4, 6, 8):
         keys.add(offset, 0.0, 2)
     assert (keys.drop_old(0.0), keys.count) == (4, 4)
+
+
+def test_keys_that_were_dropped_in_vain_are_dropped_again() -> None:
+    keys = KeyWindow(10.0, 100)
+    keys.add(3, 0.0, 1)
+    assert keys.drop_old(10.0) == 3
+    keys.owe(3)
+    keys.owe(0)
+    assert keys.has_old(0.0)
+    keys.add(5, 5.0, 1)
+    assert keys.drop_old(10.0) == 3
+    assert not keys.has_old(10.0)
+    assert keys.drop_old(15.0) == 5

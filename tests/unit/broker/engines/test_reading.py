@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from broker.commands.storing import open_store
+from broker.engines.batch import Batch, Placed
+from broker.engines.failures import StoreRefused
 from broker.engines.reading import StoreReader, TopicSummary
 from broker.engines.schema import VERSION
-from broker.engines.store import Batch, Placed, Store, StoreRefused
+from broker.engines.store import Store
 from tests.fakes.disk import Disk
 from tests.unit.broker.commands.stores import EPOCH, fill, make_store
 from tests.unit.pubsub.material import a_message
@@ -51,6 +53,18 @@ def test_everything_can_be_read(path: Path) -> None:
             TopicSummary("c", 0, 0, 0, 1, True),
             TopicSummary("d", 1, 1, 7, 0, False),
         ]
+
+
+def test_states_can_be_read_where_there_are_any(path: Path) -> None:
+    with StoreReader(str(path)) as reader:
+        assert list(reader.states()) == [("group", "g", "")]
+    change(path, "UPDATE states SET name = 'h'")
+    with StoreReader(str(path)) as reader:
+        assert [damage for _, _, damage in reader.states()] != [""]
+    change(path, "DROP TABLE states")
+    change(path, "PRAGMA user_version = 1")
+    with StoreReader(str(path)) as reader:
+        assert list(reader.states()) == []
 
 
 def test_a_topic_of_which_only_a_retained_message_is_left_is_one(path: Path) -> None:

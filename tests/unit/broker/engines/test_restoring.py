@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from broker.engines import restoring
+from broker.engines.batch import Batch, Placed
+from broker.engines.failures import StoreRefused
 from broker.engines.records import topic_checksum
 from broker.engines.restoring import restore, restore_keys
-from broker.engines.store import Batch, Placed, Store, StoreRefused
+from broker.engines.store import Store
 from extra.pubsub import Log, Message, Policy, PolicyTable, RetainedMessages
 from extra.pubsub.journal import Journal
 from tests.fakes.disk import Disk

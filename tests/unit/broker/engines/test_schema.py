@@ -39,7 +39,7 @@ def test_a_topic_that_is_put_again_is_changed(connection: sqlite3.Connection) ->
 
 def test_every_statement_fits_any_sqlite(connection: sqlite3.Connection) -> None:
     statements = [value for value in vars(schema).values() if isinstance(value, ManyRows)]
-    assert len(statements) == 7
+    assert len(statements) == 8
     for many in statements:
         assert many.columns * max(STEPS) <= VARIABLES_LIMIT
         many.execute(connection, [])

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExc
 from extra.pubsub import Broker, Delivery, Message, Policy, PolicyTable
 from extra.pubsub.idempotency import digest
 from tests.fakes.clock import FakeClock
-from tests.fakes.disk import Disk
+from tests.fakes.disk import Disk, WatchedConnection, error_of
 from tests.unit.pubsub.material import a_message, settle
 
 SIZE = a_message("a").size
@@ -697,3 +698,297 @@ async def test_a_file_that_cannot_grow_takes_nothing_more_until_there_is_room(tm
         assert taker.offsets == list(range(1, published + 2))
     finally:
         await engine.close()
+
+
+# What a batch that fails had to say about what has gone
+
+
+class Unsure(Disk):
+    """A disk that takes the last page of a transaction and then reports an error, when told to."""
+
+    is_unsure = False
+
+    def connect(self, uri: str) -> sqlite3.Connection:
+        if "connect" in self.failing:
+            raise error_of(self.failing["connect"])
+        connection = sqlite3.connect(
+            uri, isolation_level=None, check_same_thread=False, uri=True, factory=UnsureConnection
+        )
+        connection.disk = self
+        return connection
+
+
+class UnsureConnection(WatchedConnection):
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # Any: as sqlite3 has it
+        cursor = super().execute(sql, parameters)
+        if sql == "COMMIT" and isinstance(self.disk, Unsure) and self.disk.is_unsure:
+            raise error_of("SQLITE_IOERR_FSYNC")
+        return cursor
+
+
+@pytest.fixture
+async def unsure(shop: Shop) -> Unsure:
+    shop.disk = disk = Unsure()
+    return disk
+
+
+async def recover(shop: Shop, engine: SQLiteEngine) -> None:
+    shop.disk.mend()
+    await shop.sweep(engine)
+    assert engine.trouble() == ""
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "DELETE FROM messages", "UPDATE store", "COMMIT"])
+async def test_what_has_gone_goes_with_the_next_batch_that_succeeds(shop: Shop, statement: str) -> None:
+    engine = await shop.open(Policy(messages=1), topics_limit=2)
+    for topic in ("a", "a", "b", "b", "c"):  # `a` is forgotten
+        await engine.append(a_message(topic, retained=True))
+    await engine.clear("b")
+    shop.disk.fail(statement)
+    await shop.sweep(engine)
+    assert engine.trouble()
+    await recover(shop, engine)
+    await shop.sweep(engine)
+    assert shop.rows("SELECT offset FROM messages ORDER BY offset") == [(4,), (5,)]
+    assert shop.rows("SELECT name, evicted_until FROM topics ORDER BY name") == [("b", 3), ("c", 0)]
+    assert shop.rows("SELECT offset FROM retained ORDER BY offset") == [(2,), (5,)]
+    assert shop.rows("SELECT forgotten_until FROM store") == [(2,)]
+
+
+async def test_what_nobody_keeps_and_was_refused_is_no_loss(shop: Shop) -> None:
+    """A loss above the head would be taken for damage when the file is read back."""
+    engine = await shop.open(Policy(messages=0))
+    await engine.append(a_message("a"))
+    shop.disk.fail("COMMIT")
+    answers = await engine.append_many([a_message("a") for _ in range(3)], [b""] * 3)
+    assert all(isinstance(answer, EngineUnavailable) for answer in answers)
+    await recover(shop, engine)
+    await shop.sweep(engine)
+    assert shop.rows("SELECT name, evicted_until FROM topics") == [("a", 1)]
+    await engine.close()
+    again = await shop.open(Policy(messages=0))
+    assert (await again.read(["a"], 0, 1 << 62, 10)).evicted_until == 1
+
+
+async def test_what_nobody_keeps_and_is_in_the_file_all_the_same_is_taken_back(
+    shop: Shop, unsure: Unsure
+) -> None:
+    engine = await shop.open(Policy(messages=0))
+    await engine.append(a_message("a"))
+    unsure.is_unsure = True
+    with pytest.raises(EngineUnavailable):
+        await engine.append(a_message("b"))
+    unsure.is_unsure = False
+    await recover(shop, engine)
+    await engine.close()
+    again = await shop.open(Policy(messages=0))
+    assert again.head() == 1
+    assert (await again.read(["#"], 0, 1 << 62, 10)).evicted_until == 1
+
+
+async def test_what_was_lost_of_topics_that_are_forgotten_is_known_after_recovering(shop: Shop) -> None:
+    engine = await shop.open(Policy(messages=1), topics_limit=1)
+    for topic in ("a", "b", "c"):
+        await engine.append(a_message(topic))
+    await shop.sweep(engine)
+    assert shop.rows("SELECT forgotten_until FROM store") == [(2,)]
+    await shop.break_down(engine)
+    await recover(shop, engine)
+    assert shop.rows("SELECT forgotten_until FROM store") == [(2,)]
+
+
+async def test_a_topic_that_is_forgotten_is_so_although_it_was_about_to_come_back(shop: Shop) -> None:
+    engine = await shop.open(Policy(messages=1), topics_limit=1)
+    await engine.append(a_message("a"))
+    await engine.append(a_message("b"))  # `a` is forgotten
+    shop.disk.fail("COMMIT")
+    engine.sweep()
+    with pytest.raises(EngineUnavailable):
+        await engine.append(a_message("a"))
+    await recover(shop, engine)
+    await shop.sweep(engine)
+    assert shop.rows("SELECT name FROM topics") == [("b",)]
+
+
+async def test_old_keys_go_from_the_file_with_the_next_batch_that_succeeds(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append_keyed(a_message("a"), digest("a", "k"))
+    shop.clock.advance(120.0)
+    shop.disk.fail("COMMIT")
+    await shop.sweep(engine)
+    await recover(shop, engine)
+    await shop.sweep(engine)
+    assert shop.rows("SELECT offset FROM keys") == []
+
+
+async def test_a_clearing_that_was_refused_and_is_in_the_file_is_taken_back(
+    shop: Shop, unsure: Unsure
+) -> None:
+    """Who was refused may try again or not: what is retained is the same before and after a restart."""
+    engine = await shop.open()
+    for topic in "ab":
+        await engine.append(a_message(topic, topic.encode(), retained=True))
+    unsure.is_unsure = True
+    with pytest.raises(EngineUnavailable):
+        await engine.clear("a")
+    unsure.is_unsure = False
+    assert shop.rows("SELECT topic FROM retained") == [("b",)]
+    await recover(shop, engine)
+    assert [each.topic for each in await engine.retained(["#"])] == ["a", "b"]
+    await engine.close()
+    again = await shop.open()
+    assert [(each.topic, each.payload, each.offset) for each in await again.retained(["#"])] == [
+        ("a", b"a", 1),
+        ("b", b"b", 2),
+    ]
+
+
+# States beside the log
+
+
+async def test_states_are_written_with_the_messages_of_the_same_turn(shop: Shop) -> None:
+    engine = await shop.open()
+    engine.keep_state("group", "a", b"1")
+    engine.keep_state("group", "a", b"2")
+    await engine.append(a_message("a"))
+    await engine.settled()
+    assert engine.figures()["store_batches"] == 1
+    assert engine.figures()["store_states_written"] == 1
+    assert shop.rows("SELECT kind, name, value FROM states") == [("group", "a", b"2")]
+
+
+async def test_states_alone_are_a_batch(shop: Shop) -> None:
+    engine = await shop.open()
+    engine.keep_state("group", "a", b"1")
+    await engine.settled()
+    engine.keep_state("group", "a", b"")
+    engine.keep_state("group", "b", b"2")
+    await engine.settled()
+    assert shop.rows("SELECT name, value FROM states") == [("b", b"2")]
+    assert (engine.head(), engine.figures()["store_batches"]) == (0, 2)
+
+
+async def test_states_that_come_while_a_batch_is_written_are_in_the_next(shop: Shop) -> None:
+    engine = await shop.open()
+    shop.disk.hold()
+    tasks = await started(engine.append(a_message("a")))
+    engine.keep_state("group", "a", b"1")
+    settled = asyncio.ensure_future(engine.settled())
+    await settle()
+    assert not settled.done()
+    assert engine.figures()["store_states_waiting"] == 1
+    shop.disk.release()
+    await settled
+    assert await tasks[0] == 2
+    assert shop.rows("SELECT value FROM states") == [(b"1",)]
+
+
+async def test_states_survive_and_are_given_out_once(shop: Shop) -> None:
+    engine = await shop.open()
+    for kind, name in (("session", "b"), ("session", "a"), ("group", "a")):
+        engine.keep_state(kind, name, name.encode())
+    await engine.close()
+    again = await shop.open()
+    assert again.states("session") == [("a", b"a"), ("b", b"b")]
+    assert again.states("group") == [("a", b"a")]
+    assert again.states("group") == again.states("nothing") == []
+    await again.close()
+    last = await shop.open()
+    assert last.states("session") == [("a", b"a"), ("b", b"b")]
+
+
+async def test_states_that_cannot_be_written_stay_to_be_written(shop: Shop) -> None:
+    engine = await shop.open()
+    engine.keep_state("group", "a", b"1")
+    engine.keep_state("group", "b", b"1")
+    shop.disk.fail("COMMIT", "SQLITE_FULL")
+    with pytest.raises(EngineUnavailable, match="SQLITE_FULL"):
+        await engine.settled()
+    engine.keep_state("group", "b", b"2")
+    with pytest.raises(EngineUnavailable):
+        await engine.settled()
+    await recover(shop, engine)
+    await engine.settled()
+    assert shop.rows("SELECT name, value FROM states ORDER BY name") == [("a", b"1"), ("b", b"2")]
+
+
+async def test_states_that_failed_and_are_in_the_file_all_the_same_are_overwritten(
+    shop: Shop, unsure: Unsure
+) -> None:
+    engine = await shop.open()
+    unsure.is_unsure = True
+    engine.keep_state("group", "a", b"1")
+    with pytest.raises(EngineUnavailable):
+        await engine.settled()
+    unsure.is_unsure = False
+    engine.keep_state("group", "a", b"2")
+    await recover(shop, engine)
+    await engine.settled()
+    assert shop.rows("SELECT value FROM states") == [(b"2",)]
+
+
+async def test_states_before_the_start_are_written_after_it_and_none_after_the_end(shop: Shop) -> None:
+    engine = shop.make()
+    engine.keep_state("group", "a", b"1")
+    with pytest.raises(EngineUnavailable):
+        await engine.settled()
+    await engine.start(shop.taker)
+    await engine.settled()
+    await engine.close()
+    engine.keep_state("group", "a", b"2")
+    with pytest.raises(EngineUnavailable):
+        await engine.settled()
+    assert shop.rows("SELECT value FROM states") == [(b"1",)]
+
+
+async def test_who_waits_for_states_is_told_when_it_is_closed_while_the_disk_fails(shop: Shop) -> None:
+    engine = await shop.open()
+    await shop.break_down(engine)
+    engine.keep_state("group", "a", b"1")
+    await engine.close()
+    with pytest.raises(EngineUnavailable):
+        await engine.settled()
+
+
+@pytest.mark.parametrize("column", ["kind", "name", "value", "checksum"])
+async def test_states_that_are_not_what_was_written_are_refused(shop: Shop, column: str) -> None:
+    engine = await shop.open()
+    engine.keep_state("group", "a", b"1")
+    await engine.close()
+    with closing(sqlite3.connect(shop.path)) as connection, connection:
+        connection.execute(f"UPDATE states SET {column} = 7")
+    with pytest.raises(StoreRefused, match="is damaged"):
+        await shop.make().start(shop.taker)
+
+
+async def test_a_file_of_version_1_is_opened_and_given_what_it_lacks(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("a"))
+    await engine.close()
+    with closing(sqlite3.connect(shop.path)) as connection, connection:
+        connection.execute("DROP TABLE states")
+        connection.execute("PRAGMA user_version = 1")
+    again = await shop.open()
+    assert again.states("group") == []
+    again.keep_state("group", "a", b"1")
+    await again.settled()
+    assert len((await again.read(["a"], 0, 1 << 62, 10)).messages) == 1
+    assert shop.rows("PRAGMA user_version") == [(2,)]
+    await again.close()
+    assert (await shop.open()).states("group") == [("a", b"1")]
+
+
+async def test_a_file_of_version_1_on_a_full_disk_is_given_what_it_lacks_when_there_is_room(
+    shop: Shop,
+) -> None:
+    await (await shop.open()).close()
+    with closing(sqlite3.connect(shop.path)) as connection, connection:
+        connection.execute("DROP TABLE states")
+        connection.execute("PRAGMA user_version = 1")
+    shop.disk.fail("CREATE TABLE states", "SQLITE_FULL")
+    engine = await shop.open()
+    engine.keep_state("group", "a", b"1")
+    assert engine.trouble()
+    await recover(shop, engine)
+    await engine.settled()
+    assert shop.rows("SELECT value FROM states") == [(b"1",)]

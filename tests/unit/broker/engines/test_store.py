@@ -9,20 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from broker.engines.batch import Batch, Placed
+from broker.engines.failures import StoreRefused
 from broker.engines.lockfile import LockFile
 from broker.engines.schema import APPLICATION_ID, VERSION
-from broker.engines.store import (
-    RESERVED_OFFSETS,
-    Batch,
-    Placed,
-    Store,
-    StoreRefused,
-    is_full,
-    reason_of,
-    runs_of,
-)
+from broker.engines.store import RESERVED_OFFSETS, Store
 from extra.pubsub.journal import Journal
-from tests.fakes.disk import Disk, error_of
+from tests.fakes.disk import Disk
 from tests.unit.pubsub.material import a_message
 
 Open = Callable[..., Store]
@@ -347,9 +340,9 @@ def test_a_file_is_opened_anew_and_goes_on(open_store: Open, path: Path, disk: D
         write(store, "a")
     disk.fail("INSERT INTO scratch", "SQLITE_FULL")
     with pytest.raises(sqlite3.OperationalError):
-        store.recover()
+        store.recover({})
     disk.mend()
-    store.recover()
+    store.recover({})
     write(store, "b")
     assert rows(path, "SELECT offset, name FROM messages JOIN topics ON topic_id = id") == [
         (1, "a"),
@@ -370,7 +363,7 @@ def test_a_batch_that_failed_and_is_in_the_file_all_the_same_is_taken_back(
         connection.execute("INSERT INTO retained SELECT 2, 'b', 0, 0, '', NULL, NULL, 0, 0, ''")
         connection.execute("INSERT INTO keys VALUES (2, '', 0)")
         connection.execute("UPDATE store SET head = 2")
-    store.recover()
+    store.recover({})
     write(store, "c", "b")
     assert rows(path, "SELECT offset, name FROM messages JOIN topics ON topic_id = id") == [
         (1, "a"),
@@ -388,10 +381,10 @@ def test_another_file_in_its_place_is_not_written_to(open_store: Open, path: Pat
     other.close()
     os.replace(tmp_path / "other.db", path)
     with pytest.raises(StoreRefused, match="no longer the file"):
-        store.recover()
+        store.recover({})
     os.unlink(path)
     with pytest.raises(StoreRefused, match="has gone"):
-        store.recover()
+        store.recover({})
     assert not path.exists()
 
 
@@ -411,7 +404,7 @@ def test_an_older_copy_in_its_place_is_not_gone_on_with(open_store: Open, path: 
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE store SET head = 1")
     with pytest.raises(StoreRefused, match="no longer the file"):
-        store.recover()
+        store.recover({})
 
 
 # What an offset stands for
@@ -509,22 +502,3 @@ def test_a_file_that_has_lost_its_write_ahead_log_is_found_out(
         again = open_store("full")
     assert (again.head, again.forgotten_until) == (3, 3)
     assert "write-ahead log" in caplog.text
-
-
-# Small things
-
-
-def test_reasons_are_for_people() -> None:
-    assert reason_of(error_of("SQLITE_FULL")) == "the disk is full (SQLITE_FULL)"
-    assert reason_of(error_of("SQLITE_MISUSE")) == "made up: SQLITE_MISUSE (SQLITE_MISUSE)"
-    assert reason_of(sqlite3.ProgrammingError("closed")) == "closed"
-    assert reason_of(OSError("gone")) == "gone"
-    assert is_full(error_of("SQLITE_FULL"))
-    assert not is_full(error_of("SQLITE_IOERR"))
-
-
-def test_runs_are_consecutive() -> None:
-    assert runs_of([]) == []
-    assert runs_of([5]) == [(5, 5)]
-    assert runs_of([3, 1, 2, 7, 9, 8]) == [(1, 3), (7, 9)]
-    assert runs_of([0, 1]) == [(0, 1)]
