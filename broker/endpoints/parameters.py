@@ -52,9 +52,12 @@ def since_of(request: Request, default: str) -> Since:
     return parse_since(request.header("last-event-id") or request.query_value("since") or default)
 
 
-def overflow_of(request: Request) -> str:
-    """Return the name of the overflow policy; whether there is one of that name is for the broker to say."""
-    return request.query_value("overflow") or "disconnect"
+def overflow_of(request: Request) -> str | None:
+    """Return the name of the overflow policy; whether there is one of that name is for the broker to say.
+
+    None when none is named: then the policy of the first filter says it.
+    """
+    return request.query_value("overflow") or None
 
 
 def flag_of(request: Request, name: str) -> bool | None:

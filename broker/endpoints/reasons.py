@@ -29,7 +29,7 @@ CLOSE_CODES: Final[Mapping[str, int]] = {
 """The WebSocket close code of each reason for which the broker ends a connection."""
 
 
-KEYS: Final = frozenset([setting.key for setting in SETTINGS])
+KEYS: Final = frozenset(["policies.max_payload_bytes", *[setting.key for setting in SETTINGS]])
 DOTTED: Final = re.compile(r"[a-z]+\.[a-z_]+")
 
 

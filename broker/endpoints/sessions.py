@@ -98,7 +98,7 @@ class WebSockets:
 class WebSocketFeed(Feed):
     """One WebSocket session: a `WebSocketTaker`."""
 
-    def __init__(self, hub: Hub, is_msgpack: bool, overflow: str, first: Subscribe | None) -> None:
+    def __init__(self, hub: Hub, is_msgpack: bool, overflow: str | None, first: Subscribe | None) -> None:
         forms = hub.forms
         super().__init__(
             hub.broker, hub.flusher, forms.binary_frame if is_msgpack else forms.text_frame, overflow
@@ -297,6 +297,7 @@ class WebSocketFeed(Feed):
             self.session, filters, since, retained=command.retained, replay_all=command.replay == "all"
         )
         if overflow is not None:
+            self.session.has_overflow = True
             self.session.outbox.overflow = overflow
         await broker.catch_up(self.session)
         self.push(

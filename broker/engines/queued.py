@@ -63,10 +63,11 @@ class Queued(Placed):
         time: float,
         key: bytes,
         is_kept: bool,
+        is_durable: bool,
         ticket: Ticket,
         number: int,
     ) -> None:
-        super().__init__(message, offset, now, time, key, is_kept)
+        super().__init__(message, offset, now, time, key, is_kept, is_durable)
         self.ticket = ticket
         self.number = number
 

@@ -53,6 +53,7 @@ from extra.pubsub import (
     Engine,
     Log,
     Message,
+    Policy,
     PolicyTable,
     RetainedMessages,
     Slice,
@@ -271,6 +272,16 @@ class SQLiteEngine(Engine):
 
     # Upkeep
 
+    def policies(self) -> PolicyTable:
+        return self.log.policies
+
+    def policy(self, topic: str) -> Policy:
+        return self.log.policy(topic)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        self.log.set_policies(policies)
+        self.kept.apply(policies)
+
     def sweep(self) -> None:
         """Give back what has become too old, in the file as well, and try the disk again after a failure."""
         now, time = self.clock.now(), self.clock.time()
@@ -320,6 +331,7 @@ class SQLiteEngine(Engine):
             restore(store, self.log, self.kept, now, time)
             self.kept_keys = restore_keys(store, now, time, self.keys.window_s, self.keys.limit)
             restore_states(store, self.kept_states)
+            self.kept.apply(self.log.policies)
             self._begin()
         except sqlite3.Error as error:
             raise StoreRefused(f"{store.path} cannot be used: {reason_of(error)} (store.path)") from None
@@ -371,9 +383,7 @@ class SQLiteEngine(Engine):
         self._put(message, key, ticket, number)
 
     def _put(self, message: Message, key: bytes, ticket: Ticket, number: int) -> None:
-        topic = message.topic
-        topic_log = self.log.topics.get(topic)
-        policy = topic_log.policy if topic_log is not None else self.log.policies.policy(topic)
+        policy = self.log.policy(message.topic)
         self.last_offset += 1
         queued = Queued(
             message,
@@ -382,6 +392,7 @@ class SQLiteEngine(Engine):
             self.clock.time(),
             key if self.keys.limit else b"",
             policy.messages > 0,
+            policy.durable,
             ticket,
             number,
         )
@@ -413,7 +424,11 @@ class SQLiteEngine(Engine):
         batch = Batch(
             placed[-1].offset if placed else self.store.head,
             placed,
-            cleared=[(entry.topic, entry.offset) for entry in entries if isinstance(entry, Clearing)],
+            cleared=[
+                (entry.topic, entry.offset)
+                for entry in entries
+                if isinstance(entry, Clearing) or (entry.message.retained and not entry.is_durable)
+            ],
             forgotten_until=self.log.forgotten_until,
             states=states,
         )

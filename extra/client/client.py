@@ -248,7 +248,7 @@ class Client:
         self,
         *filters: str,
         since: str = "now",
-        overflow: str = "disconnect",
+        overflow: str | None = None,
         retained: bool | None = None,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> Messages:
@@ -257,8 +257,9 @@ class Client:
         `since` is a cursor, "start", "now" or "last:N"; `retained` (default: with "now") brings the retained
         messages first. A subscriber that does not keep up goes back to the log under `overflow="disconnect"`,
         and loses what the log no longer has; "drop-oldest" and "latest" drop from what is buffered, and when
-        all subscriptions of the client say the same, from what the broker has buffered for it. Either way
-        `on_gap` is called in order; see `Messages` for what happens without one.
+        all subscriptions of the client say the same, from what the broker has buffered for it. With None the
+        policy of the broker says what is dropped there, and nothing is dropped here. Either way `on_gap` is
+        called in order; see `Messages` for what happens without one.
 
         Raises:
             TypeError: an argument is not of its type; InvalidCommand: there is no filter.

@@ -77,8 +77,8 @@ def check_subscription(
         InvalidCommand: there is no filter.
     """
     _check_reading(filters, since, retained)
-    if not isinstance(overflow, str):
-        raise _wrong("overflow", "a string", overflow)
+    if overflow is not None and not isinstance(overflow, str):
+        raise _wrong("overflow", "a string or None", overflow)
 
 
 def check_history(filters: tuple[object, ...], since: object, limit: object, retained: object) -> None:

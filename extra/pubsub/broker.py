@@ -40,6 +40,7 @@ from extra.pubsub.messages import Messages
 from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
+from extra.pubsub.retention import check_policy
 from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
 from extra.topics import FilterTree, check_filter, check_topic, matches
 
@@ -341,7 +342,7 @@ class Broker(Delivery):
         self,
         *filters: str,
         since: str = "now",
-        overflow: str = "disconnect",
+        overflow: str | None = None,
         retained: bool | None = None,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> Messages:
@@ -349,8 +350,9 @@ class Broker(Delivery):
 
         `since` is a cursor, "start", "now" or "last:N"; `retained` (default: with "now") brings the retained
         messages first. A subscriber that does not keep up goes back to the log under `overflow="disconnect"`,
-        and loses what the log no longer has; "drop-oldest" and "latest" drop from its outbox. Either way
-        `on_gap` is called in order; see `Messages` for what happens without one.
+        and loses what the log no longer has; "drop-oldest" and "latest" drop from its outbox; with None the
+        policy of the first filter says which. Either way `on_gap` is called in order; see `Messages` for what
+        happens without one.
 
         Raises:
             TypeError: an argument is not of its type; InvalidCommand: there is no filter.
@@ -466,9 +468,12 @@ class Broker(Delivery):
     # Sessions
 
     def open_session(
-        self, consumer: Consumer, form: WireForm | None = None, *, overflow: str = "disconnect"
+        self, consumer: Consumer, form: WireForm | None = None, *, overflow: str | None = None
     ) -> Session:
-        """Make a session without filters. Raises InvalidCommand when `overflow` is unknown, BrokerClosed."""
+        """Make a session without filters. Raises InvalidCommand when `overflow` is unknown, BrokerClosed.
+
+        Without an `overflow`, the policy of the first filter that it subscribes to says it.
+        """
         self._check_is_open()
         self.session_number += 1
         session = Session(
@@ -476,8 +481,9 @@ class Broker(Delivery):
             consumer,
             form,
             self.limits.outbox_limit_bytes,
-            parse_overflow(overflow),
+            parse_overflow(overflow or "disconnect"),
         )
+        session.has_overflow = overflow is not None
         self.sessions[session.id] = session
         return session
 
@@ -520,6 +526,9 @@ class Broker(Delivery):
         await self.catch_up(session)
         assert session.replay is None, "a session catches up with one subscription at a time"
         had_filters = dict(session.filters) if session.filters else None
+        if not session.has_overflow:
+            session.has_overflow = True
+            session.outbox.overflow = parse_overflow(self.engine.policies().overflow(filters[0]))
         stood = session.reached(self.delivered)
         session.hold(stood)  # register first: from here on what is published is held back
         for topic_filter in filters:
@@ -775,6 +784,7 @@ class Broker(Delivery):
                 f"a payload of {size} bytes is more than {self.limits.max_payload_bytes}"
                 " (broker.max_payload_bytes)"
             )
+        check_policy(self.engine.policy(message.topic), message)
 
     async def _turn(self, size: int) -> None:
         """Wait for the event loop to turn. Raises BrokerClosed."""

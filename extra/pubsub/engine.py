@@ -5,14 +5,18 @@ published here or came from another node. The broker core never touches a log bu
 """
 
 from abc import ABC, abstractmethod
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError
 from extra.pubsub.log import Slice
 from extra.pubsub.message import Message
+from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
 
 __all__ = ["Delivery", "Engine"]
+
+ALL_ALIKE: Final = PolicyTable(DEFAULT_POLICY)
 
 
 @mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
@@ -122,6 +126,20 @@ class Engine(ABC):
 
         Raises:
             EngineUnavailable: it cannot be written just now. It stays to be written.
+        """
+
+    def policies(self) -> PolicyTable:
+        """Return what topics keep and may carry."""
+        return ALL_ALIKE
+
+    def policy(self, topic: str) -> Policy:
+        """Return what one topic keeps and may carry."""
+        return ALL_ALIKE.default
+
+    def set_policies(self, policies: PolicyTable) -> None:  # noqa: B027 - an engine may have none
+        """Put other policies in place of those that there are. What is more than they keep goes by and by.
+
+        Nobody reads what has become too old by them; the rest goes as `sweep` comes to it.
         """
 
     def trouble(self) -> str:

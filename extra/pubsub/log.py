@@ -82,15 +82,17 @@ class TopicLog:
         "evicted_until",
         "first",
         "messages",
+        "policies",
         "policy",
         "size",
         "topic",
         "weight",
     )
 
-    def __init__(self, topic: str, policy: Policy) -> None:
+    def __init__(self, topic: str, policies: PolicyTable) -> None:
         self.topic = topic
-        self.policy = policy
+        self.policies = policies
+        self.policy = policies.policy(topic)
         self.messages: list[Message | None] = []
         self.first = 0
         self.size = 0
@@ -288,6 +290,20 @@ class Log:
                 return count, number * BLOCK + BLOCK - 1
         return count, 0
 
+    def policy(self, topic: str) -> Policy:
+        """Return the policy of a topic. Cost: one step for a topic that is known."""
+        topic_log = self.topics.get(topic)
+        return self.policies.policy(topic) if topic_log is None else self._policy(topic_log)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        """Put other policies in place of those that there are.
+
+        A topic takes its own when somebody comes to it, and gives back what is too much by that: the sweep
+        begins anew, to come to all of them.
+        """
+        self.policies = policies
+        self.unswept.clear()
+
     def sweep(self, now: float, time: float, budget: int = 10_000) -> None:
         """Evict by age in up to `budget` topics, going on where the last call ended.
 
@@ -325,7 +341,7 @@ class Log:
             self._forget(time)
 
     def _know(self, topic: str) -> TopicLog:
-        topic_log = TopicLog(topic, self.policies.policy(topic))
+        topic_log = TopicLog(topic, self.policies)
         self.topics[topic] = topic_log
         self.weight += topic_log.weight
         self.index.add(topic)
@@ -433,11 +449,18 @@ class Log:
         return highest
 
     def _is_aged(self, message: Message, now: float) -> bool:
-        return message.appended_at + self.topics[message.topic].policy.age_s <= now
+        return message.appended_at + self._policy(self.topics[message.topic]).age_s <= now
+
+    def _policy(self, topic_log: TopicLog) -> Policy:
+        """Return the policy of a topic that is known, looked up anew where there are others by now."""
+        if topic_log.policies is not self.policies:
+            topic_log.policies = self.policies
+            topic_log.policy = self.policies.policy(topic_log.topic)
+        return topic_log.policy
 
     def _trim(self, topic_log: TopicLog, now: float, time: float) -> None:
         """Evict what the topic's policy no longer keeps."""
-        policy = topic_log.policy
+        policy = self._policy(topic_log)
         while len(topic_log) > 0 and (
             len(topic_log) > policy.messages
             or topic_log.size > policy.topic_limit_bytes
@@ -451,10 +474,12 @@ class Log:
         if self.journal is not None:
             self.journal.evicted.append(message.offset)
         if not message.is_expired(time):
+            # What has not survived a restart may be newer than what has.
+            evicted_until = max(topic_log.evicted_until, message.offset)
             if self.journal is not None:
-                self.journal.losses[topic_log.topic] = message.offset
-            self.evicted_until = max(self.evicted_until, message.offset)
-            topic_log.evicted_until = message.offset
+                self.journal.losses[topic_log.topic] = evicted_until
+            self.evicted_until = max(self.evicted_until, evicted_until)
+            topic_log.evicted_until = evicted_until
             topic_log.any_evicted_until = self.evicted_until
             self.losers[topic_log.topic] = topic_log
             self.losers.move_to_end(topic_log.topic)

@@ -13,7 +13,7 @@ from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.log import Log, Slice
 from extra.pubsub.message import Message
 from extra.pubsub.retained import RetainedMessages
-from extra.pubsub.retention import PolicyTable
+from extra.pubsub.retention import Policy, PolicyTable
 from extra.pubsub.search import finish
 
 __all__ = ["MemoryEngine"]
@@ -88,6 +88,16 @@ class MemoryEngine(Engine):
 
     async def clear(self, topic: str) -> bool:
         return self.kept.clear(topic)
+
+    def policies(self) -> PolicyTable:
+        return self.log.policies
+
+    def policy(self, topic: str) -> Policy:
+        return self.log.policy(topic)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        self.log.set_policies(policies)
+        self.kept.apply(policies)
 
     def sweep(self) -> None:
         self.log.sweep(self.clock.now(), self.clock.time())

@@ -176,6 +176,7 @@ class Session:
         "consumer",
         "filters",
         "former_epoch",
+        "has_overflow",
         "id",
         "known",
         "last_offset",
@@ -203,6 +204,7 @@ class Session:
         self.outbox = Outbox(form, limit_bytes, overflow)
         self.retained_form: WireForm | None = None
         self.filters: dict[str, int] = {}
+        self.has_overflow = True
         self.former_epoch = ""
         self.state = LIVE
         self.awake = False

@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from extra.pubsub import Delivery, Engine, MemoryEngine, Message, Slice
+from extra.pubsub import Delivery, Engine, MemoryEngine, Message, Policy, PolicyTable, Slice
 
 __all__ = ["SlowEngine"]
 
@@ -60,6 +60,15 @@ class SlowEngine(Engine):
     async def clear(self, topic: str) -> bool:
         await self.dawdle()
         return await self.inner.clear(topic)
+
+    def policies(self) -> PolicyTable:
+        return self.inner.policies()
+
+    def policy(self, topic: str) -> Policy:
+        return self.inner.policy(topic)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        self.inner.set_policies(policies)
 
     def sweep(self) -> None:
         self.inner.sweep()

@@ -10,7 +10,7 @@ import pytest
 
 from extra.errors import LimitExceeded
 from extra.payloads import PayloadKind
-from extra.pubsub import Broker, BrokerLimits, Delivery, Engine, Message, Policy, Slice
+from extra.pubsub import Broker, BrokerLimits, Delivery, Engine, Message, Policy, PolicyTable, Slice
 from tests.conformance.engines.engines import ENGINES, Terms
 from tests.fakes.clock import FakeClock
 
@@ -531,3 +531,34 @@ async def test_a_lasting_engine_gives_the_newest_states_after_a_restart(rigs: Ri
     rigs.stack.push_async_callback(again.close)
     expected = [("a", b"1"), ("b", b"2")] if again.epoch() == engine.epoch() else []
     assert again.states("group") == again.states("session") == expected
+
+
+# Policies
+
+
+async def test_policies_are_those_that_were_given(rigs: Rigs) -> None:
+    rig = await rigs.start(Terms(entries=[("a/#", Policy(messages=2, overflow="latest"))]))
+    assert rig.engine.policy("a/b").messages == 2
+    assert rig.engine.policies().overflow("a/+") == "latest"
+    await rig.append("a/b")
+    assert rig.engine.policy("a/b").messages == 2
+
+
+async def test_other_policies_take_the_place_of_those_and_loss_is_told(rigs: Rigs) -> None:
+    rig = await rigs.start()
+    await rig.append("a", "a", "b", "b", retain=True)
+    await rig.delivered(4)
+    rig.engine.set_policies(PolicyTable(Policy(), [("a", Policy(messages=1, retained=False))]))
+    assert rig.engine.policy("a").messages == 1
+    rig.engine.sweep()
+    piece = await rig.read("#")
+    assert (offsets(piece.messages), piece.evicted_until) == ([2, 3, 4], 1)
+    assert await rig.retained("#") == [4]
+
+
+async def test_a_topic_that_is_not_durable_is_read_like_any_other(rigs: Rigs) -> None:
+    rig = await rigs.start(Terms(entries=[("a", Policy(durable=False))]))
+    await rig.append("a", "b", "a", retain=True)
+    piece = await rig.read("#")
+    assert (offsets(piece.messages), piece.evicted_until) == ([1, 2, 3], 0)
+    assert await rig.retained("#") == [2, 3]

@@ -13,6 +13,8 @@ from extra.pubsub import (
     MemoryEngine,
     Message,
     Outbox,
+    Policy,
+    PolicyTable,
     Slice,
     WireForm,
 )
@@ -156,6 +158,15 @@ class GatedEngine(Engine):
     async def clear(self, topic: str) -> bool:
         await self.pass_gate("clear")
         return await self.inner.clear(topic)
+
+    def policies(self) -> PolicyTable:
+        return self.inner.policies()
+
+    def policy(self, topic: str) -> Policy:
+        return self.inner.policy(topic)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        self.inner.set_policies(policies)
 
     def sweep(self) -> None:
         self.sweeps += 1

@@ -50,17 +50,21 @@ class Shop:
         self.clock = FakeClock()
         self.taker = Taker()
 
-    def make(self, policy: Policy | None = None, **limits: int) -> SQLiteEngine:
+    def make(
+        self, policy: Policy | None = None, entries: list[tuple[str, Policy]] | None = None, **limits: int
+    ) -> SQLiteEngine:
         return SQLiteEngine(
             str(self.path),
-            PolicyTable(policy or Policy(messages=1000)),
+            PolicyTable(policy or Policy(messages=1000), entries),
             clock=self.clock,
             connect=self.disk.connect,
             **limits,  # type: ignore[arg-type]  # all that are given are whole numbers
         )
 
-    async def open(self, policy: Policy | None = None, **limits: int) -> SQLiteEngine:
-        engine = self.make(policy, **limits)
+    async def open(
+        self, policy: Policy | None = None, entries: list[tuple[str, Policy]] | None = None, **limits: int
+    ) -> SQLiteEngine:
+        engine = self.make(policy, entries, **limits)
         await engine.start(self.taker)
         self.stack.push_async_callback(engine.close)
         return engine
@@ -992,3 +996,61 @@ async def test_a_file_of_version_1_on_a_full_disk_is_given_what_it_lacks_when_th
     await recover(shop, engine)
     await engine.settled()
     assert shop.rows("SELECT value FROM states") == [(b"1",)]
+
+
+# Topics that are not durable
+
+FLEETING = [("f/#", Policy(messages=1000, durable=False))]
+
+
+async def test_what_is_not_durable_is_not_written_and_its_loss_is_told_exactly(shop: Shop) -> None:
+    engine = await shop.open(entries=FLEETING)
+    for topic in ("f/a", "d", "f/b", "d"):
+        await engine.append(a_message(topic, retained=True))
+    assert len((await engine.read(["#"], 0, 1 << 62, 10)).messages) == 4
+    assert shop.rows("SELECT offset FROM messages") == [(2,), (4,)]
+    assert shop.rows("SELECT offset FROM retained") == [(2,), (4,)]
+    await engine.close()
+    again = await shop.open(entries=FLEETING)
+    assert again.head() == 4
+    for filters, after, evicted_until, found in (
+        (["f/a"], 0, 1, []),
+        (["f/a"], 1, 0, []),
+        (["f/b"], 1, 3, []),
+        (["f/#"], 3, 0, []),
+        (["d"], 0, 0, [2, 4]),
+        (["#"], 2, 3, [4]),
+        (["#"], 3, 0, [4]),
+    ):
+        piece = await again.read(filters, after, 1 << 62, 10)
+        assert (piece.evicted_until, [each.offset for each in piece.messages]) == (evicted_until, found)
+    assert [each.offset for each in await again.retained(["#"])] == [4]
+
+
+async def test_what_was_durable_before_stays_until_it_is_evicted_and_the_loss_behind_it_is_known(
+    shop: Shop,
+) -> None:
+    engine = await shop.open(entries=[("f/#", Policy(messages=2))])
+    await engine.append_many([a_message("f/a", retained=True), a_message("f/a")], [b"", b""])
+    engine.set_policies(PolicyTable(Policy(messages=1000), [("f/#", Policy(messages=3, durable=False))]))
+    await engine.append_many([a_message("f/a", retained=True), a_message("f/a")], [b"", b""])
+    assert shop.rows("SELECT offset FROM messages ORDER BY offset") == [(1,), (2,)]
+    assert shop.rows("SELECT offset FROM retained") == [], "the older one must not come back"
+    await engine.close()
+    for _ in range(3):
+        engine = await shop.open(entries=[("f/#", Policy(messages=1, durable=False))])
+        piece = await engine.read(["f/a"], 0, 1 << 62, 10)
+        assert (piece.evicted_until, [each.offset for each in piece.messages]) == (4, [2])
+        assert await engine.retained(["#"]) == []
+        await shop.sweep(engine)
+        await engine.close()
+
+
+async def test_what_may_no_longer_be_retained_goes_from_the_file_after_a_restart(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("f/a", retained=True))
+    await engine.close()
+    again = await shop.open(entries=[("f/#", Policy(retained=False))])
+    await shop.sweep(again)
+    assert await again.retained(["#"]) == []
+    assert shop.rows("SELECT offset FROM retained") == []
