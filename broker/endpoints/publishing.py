@@ -6,9 +6,9 @@ from typing import Final
 import msgspec
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import flag_of, number_of, topic_of
+from broker.endpoints.parameters import flag_of, if_last_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
-from extra.errors import ExtraError, InvalidCommand, LimitExceeded
+from extra.errors import ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
 from extra.http import Request, Response, json_response
 from extra.payloads import JSONValue, content_type_flaw, headers_flaw
 from extra.protocols.commands import (
@@ -58,6 +58,8 @@ class Publisher:
 
     async def clear(self, request: Request) -> Response:
         """Let go of what the topic retains; 204 also when there was nothing."""
+        if request.header("if-match") is not None or request.header("if-none-match") is not None:
+            raise InvalidCommand("If-Match and If-None-Match are for publishing: DELETE takes neither")
         await self.broker.clear(topic_of(request))
         return Response(204)
 
@@ -81,6 +83,7 @@ class Publisher:
         answers: list[JSONValue] = []
         messages: list[Message] = []
         keys: list[str | None] = []
+        if_lasts: list[int | None] = []
         places: list[int] = []
         for item in items:
             if isinstance(item, Rejected):
@@ -88,19 +91,24 @@ class Publisher:
                 continue
             messages.append(message_of(item, self.broker))
             keys.append(item.key)
+            if_lasts.append(item.if_last)
             places.append(len(answers))
             answers.append(None)
-        for place, outcome in zip(places, await self.broker.publish_messages(messages, keys), strict=True):
-            if isinstance(outcome, ExtraError):
+        outcomes = await self.broker.publish_messages(messages, keys, if_lasts)
+        for place, outcome in zip(places, outcomes, strict=True):
+            if isinstance(outcome, PreconditionFailed):
+                found: dict[str, JSONValue] = {"offset": outcome.offset, "cursor": outcome.cursor}
+                answers[place] = self._refusal(outcome.code, str(outcome), found)
+            elif isinstance(outcome, ExtraError):
                 answers[place] = self._refusal(outcome.code, str(outcome))
             else:
                 answers[place] = _told(outcome)
         failed = [each for each in answers if isinstance(each, dict) and "error" in each]
         return json_response(answers, 207 if failed else 201)
 
-    def _refusal(self, code: str, message: str) -> JSONValue:
+    def _refusal(self, code: str, message: str, more: dict[str, JSONValue] | None = None) -> JSONValue:
         self.hub.tally.count("http", code, message)
-        return {"error": {"code": code, "message": message}}
+        return {"error": {"code": code, "message": message, **(more or {})}}
 
     async def _publish(self, request: Request, retain: bool) -> Response:
         _refuse_encoding(request)
@@ -111,6 +119,7 @@ class Publisher:
             key = request.header("idempotency-key")
         if key is not None and not 0 < len(key.encode()) <= MAX_KEY_BYTES:
             raise InvalidCommand(f"an idempotency key has 1 to {MAX_KEY_BYTES} bytes")
+        if_last = if_last_of(request)
         headers = _headers_of(request)
         given_type = request.header("content-type") or None
         if given_type is not None and (flaw := content_type_flaw(given_type)):
@@ -126,16 +135,16 @@ class Publisher:
             expires_at=broker.expiry(ttl),
             retained=retain,
         )
-        reached = broker.publish_at_once(message) if key is None else -1
+        reached = broker.publish_at_once(message) if key is None and if_last is None else -1
         if reached < 0:
-            receipt = await broker.publish_message(message, key)
+            receipt = await broker.publish_message(message, key, if_last)
         else:
             receipt = Receipt(message.topic, message.offset, message.cursor, reached)
         return Response(
             201,
             msgspec.json.encode(_told(receipt)),
             content_type="application/json",
-            headers=(("Extra-Cursor", receipt.cursor),),
+            headers=(("Extra-Cursor", receipt.cursor), ("ETag", f'"{receipt.offset}"')),
         )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import ExtraError
+from extra.errors import EngineError, ExtraError
 from extra.pubsub.log import Slice
 from extra.pubsub.message import Message
 from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
@@ -79,6 +79,23 @@ class Engine(ABC):
         An engine that outlives the process keeps the two in one piece, for `remembered`. Raises as `append`.
         """
         return await self.append(message)
+
+    async def append_if(self, message: Message, key: bytes, if_last: int) -> int:
+        """Append a message, with its key or an empty one, if its topic's last message has offset `if_last`.
+
+        Decided when the message would get its place: of several that name the same offset, one gets it.
+        Raises as `append` does, and:
+
+            PreconditionFailed: another is the last one. Nothing has been appended.
+        """
+        raise EngineError(f"{type(self).__name__} cannot publish on a condition")
+
+    def last_offset(self, topic: str) -> int:
+        """Return the offset of the last message that was delivered on a topic, 0 when none is known.
+
+        It counts whether the log still has it or not.
+        """
+        return 0
 
     async def append_many(self, messages: list[Message], keys: list[bytes]) -> list[int | ExtraError]:
         """Append several messages in this order, each with its key; an empty one is none.

@@ -73,14 +73,16 @@ class Slice:
 class TopicLog:
     """The messages of one topic, oldest first: `messages[first:]`.
 
-    What is before `first` is None, and cut off in time. `evicted_until` is the highest offset that the topic
-    has lost, `any_evicted_until` the highest that any topic had lost by then.
+    What is before `first` is None, and cut off in time. `last_offset` is that of the newest message that
+    there ever was, as far as that is known, or 0. `evicted_until` is the highest offset that the topic has
+    lost, `any_evicted_until` the highest that any topic had lost by then.
     """
 
     __slots__ = (
         "any_evicted_until",
         "evicted_until",
         "first",
+        "last_offset",
         "messages",
         "policies",
         "policy",
@@ -97,6 +99,7 @@ class TopicLog:
         self.first = 0
         self.size = 0
         self.weight = 1 + len(topic) // NAME_UNIT_CHARACTERS + topic.count("/") // NAME_UNIT_LEVELS
+        self.last_offset = 0
         self.evicted_until = 0
         self.any_evicted_until = 0
 
@@ -114,6 +117,7 @@ class TopicLog:
 
     def append(self, message: Message) -> None:
         self.messages.append(message)
+        self.last_offset = max(self.last_offset, message.offset)
         self.size += message.size
 
     def evict(self) -> Message:
@@ -199,6 +203,7 @@ class Log:
         topic_log = self._know(topic)
         self.empty[topic] = None
         if evicted_until > 0:
+            topic_log.last_offset = evicted_until
             topic_log.evicted_until = evicted_until
             topic_log.any_evicted_until = evicted_until
             self.evicted_until = evicted_until
@@ -216,6 +221,14 @@ class Log:
         self.head = offset
         message.place(self.epoch, offset, appended_at, sent_at)
         self._put(message, now, time)
+
+    def restore_last(self, topic: str, offset: int) -> bool:
+        """Know that a topic has had a message at this offset; return whether the topic is known at all."""
+        topic_log = self.topics.get(topic)
+        if topic_log is None:
+            return False
+        topic_log.last_offset = max(topic_log.last_offset, offset)
+        return True
 
     def restore_head(self, head: int, forgotten_until: int) -> None:
         """Go on after `head`, with what is up to `forgotten_until` lost to every filter. Called last."""
@@ -289,6 +302,13 @@ class Log:
             if left <= union.steps:
                 return count, number * BLOCK + BLOCK - 1
         return count, 0
+
+    def last_offset(self, topic: str) -> int:
+        """Return the offset of a topic's last message, whether the log still has it or not; 0 when none is
+        known.
+        """
+        topic_log = self.topics.get(topic)
+        return 0 if topic_log is None else topic_log.last_offset
 
     def policy(self, topic: str) -> Policy:
         """Return the policy of a topic. Cost: one step for a topic that is known."""
@@ -483,6 +503,8 @@ class Log:
             topic_log.any_evicted_until = self.evicted_until
             self.losers[topic_log.topic] = topic_log
             self.losers.move_to_end(topic_log.topic)
+        elif self.journal is not None and message.offset == topic_log.last_offset:
+            self.journal.lasts[topic_log.topic] = message.offset
         number = message.offset // BLOCK
         block = self.blocks[number]
         del block[message.offset]
@@ -512,6 +534,7 @@ class Log:
         self.index.discard(name)
         if self.journal is not None:
             self.journal.losses.pop(name, None)
+            self.journal.lasts.pop(name, None)
             self.journal.forgotten[name] = None
         self.forgotten_until = max(self.forgotten_until, topic_log.evicted_until)
 

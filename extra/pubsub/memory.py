@@ -9,6 +9,7 @@ from typing import final
 from mypy_extensions import mypyc_attr
 
 from extra.pubsub.clock import Clock, SystemClock
+from extra.pubsub.conditions import precondition_failed
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.log import Log, Slice
 from extra.pubsub.message import Message
@@ -68,6 +69,15 @@ class MemoryEngine(Engine):
         if message.retained:
             self.kept.put(message)
         return self.delivery.deliver(message)
+
+    async def append_if(self, message: Message, key: bytes, if_last: int) -> int:
+        last = self.log.last_offset(message.topic)
+        if last != if_last:
+            raise precondition_failed(message.topic, if_last, last, self.log.epoch)
+        return self.append_at_once(message)
+
+    def last_offset(self, topic: str) -> int:
+        return self.log.last_offset(topic)
 
     async def read(
         self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62

@@ -41,6 +41,16 @@ class SlowEngine(Engine):
             await self.dawdle()
             return subscribers
 
+    async def append_if(self, message: Message, key: bytes, if_last: int) -> int:
+        async with self.appending:
+            await self.dawdle()
+            subscribers = await self.inner.append_if(message, key, if_last)
+            await self.dawdle()
+            return subscribers
+
+    def last_offset(self, topic: str) -> int:
+        return self.inner.last_offset(topic)
+
     async def read(
         self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
     ) -> Slice:

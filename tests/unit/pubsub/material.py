@@ -134,6 +134,15 @@ class GatedEngine(Engine):
         await self.pass_gate("append done")
         return subscribers
 
+    async def append_if(self, message: Message, key: bytes, if_last: int) -> int:
+        await self.pass_gate("append")
+        subscribers = await self.inner.append_if(message, key, if_last)
+        await self.pass_gate("append done")
+        return subscribers
+
+    def last_offset(self, topic: str) -> int:
+        return self.inner.last_offset(topic)
+
     def remembered(self) -> list[tuple[bytes, int, float]]:
         return self.kept_keys
 

@@ -835,3 +835,41 @@ def test_what_a_restart_has_lost_is_not_forgotten_when_something_older_goes() ->
     log.restore_head(5, 0)
     assert read(log, "a").evicted_until == 5
     assert journal.losses == {"a": 5}
+
+
+# The last message
+
+
+def test_the_last_offset_of_a_topic_only_rises() -> None:
+    log = a_log(Policy(messages=1))
+    append(log, *"aab")
+    append(log, "c", ttl=1.0)
+    append(log, "c", ttl=1.0)
+    assert [log.last_offset(topic) for topic in "abcd"] == [2, 3, 5, 0]
+    log.sweep(NOW + 1e9, TIME + 1e9)
+    assert len(log) == 0
+    assert [log.last_offset(topic) for topic in "abcd"] == [2, 3, 5, 0]
+
+
+def test_the_last_offset_is_known_after_a_restart() -> None:
+    log = a_log(Policy(messages=2))
+    log.restore_topic("lost", 4, TIME)
+    log.restore_topic("kept", 1, TIME)
+    log.restore(a_message("kept"), 3, NOW, TIME, NOW, TIME)
+    log.restore_head(5, 0)
+    assert [log.last_offset(topic) for topic in ("lost", "kept")] == [4, 3]
+
+
+def test_a_last_message_that_expired_and_went_is_noted_until_its_topic_is_forgotten() -> None:
+    log = a_log(Policy(messages=1), topics_limit=2)
+    log.journal = journal = Journal()
+    append(log, "a", ttl=1.0)
+    append(log, "b", ttl=1.0)
+    append(log, "b", after_s=2.0, ttl=1.0)
+    log.sweep(NOW + 1e9, TIME + 1e9)
+    assert (journal.lasts, journal.losses) == ({"a": 1, "b": 3}, {})
+    append(log, "c", after_s=1e9)  # the one that ran empty first is forgotten
+    assert journal.lasts == {"a": 1}
+    assert log.restore_last("a", 0)
+    assert log.last_offset("a") == 1
+    assert not log.restore_last("b", 2)

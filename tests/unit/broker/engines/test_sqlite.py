@@ -15,7 +15,7 @@ import pytest
 
 from broker.engines import SQLiteEngine, StoreRefused
 from broker.engines.sqlite import BATCH_LIMIT_MESSAGES, GONE_LIMIT_MESSAGES, STRIDE_BYTES
-from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded
+from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
 from extra.pubsub import Broker, Delivery, Message, Policy, PolicyTable
 from extra.pubsub.idempotency import digest
 from tests.fakes.clock import FakeClock
@@ -1054,3 +1054,80 @@ async def test_what_may_no_longer_be_retained_goes_from_the_file_after_a_restart
     await shop.sweep(again)
     assert await again.retained(["#"]) == []
     assert shop.rows("SELECT offset FROM retained") == []
+
+
+# Conditions
+
+
+async def test_a_condition_is_decided_in_the_order_of_the_queue_and_told_when_it_is_certain(
+    shop: Shop,
+) -> None:
+    engine = await shop.open()
+    shop.disk.hold()
+    tasks = await started(
+        engine.append(a_message("a")),
+        engine.append_if(a_message("a"), b"", 1),
+        engine.append_if(a_message("a"), b"", 1),
+        engine.append_if(a_message("b"), b"", 0),
+    )
+    assert not tasks[2].done(), "the one before may still be refused"
+    assert (engine.figures()["store_queue_messages"], engine.figures()["store_queue_bytes"]) == (4, 3 * SIZE)
+    shop.disk.release()
+    assert await codes(tasks) == [2, 2, "precondition_failed", 2]
+    assert [each.offset for each in (await engine.read(["a"], 0, 1 << 62, 10)).messages] == [1, 2]
+    assert (engine.head(), engine.placed_last) == (3, {})
+    assert (engine.figures()["store_queue_messages"], engine.figures()["store_queue_bytes"]) == (0, 0)
+
+
+async def test_a_condition_that_failed_for_what_was_refused_is_refused_likewise(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("a"))
+    shop.disk.fail("COMMIT")
+    tasks = await started(engine.append(a_message("a")), engine.append_if(a_message("a"), b"", 1))
+    assert await codes(tasks) == ["engine_unavailable", "engine_unavailable"]
+    await recover(shop, engine)
+    assert engine.placed_last == {}
+    assert await engine.append_if(a_message("a"), b"", 1) == 2
+    assert engine.head() == 2
+
+
+async def test_the_last_offset_is_known_after_a_restart(shop: Shop) -> None:
+    entries = [("none", Policy(messages=0)), ("fleeting", Policy(durable=False)), ("one", Policy(messages=1))]
+    engine = await shop.open(entries=entries)
+    for topic in ("none", "fleeting", "one", "one", "all"):
+        await engine.append(a_message(topic))
+    await engine.close()
+    again = await shop.open(entries=entries)
+    last = [again.last_offset(topic) for topic in ("none", "fleeting", "one", "all", "never")]
+    assert last == [1, 2, 4, 5, 0]
+    with pytest.raises(PreconditionFailed):
+        await again.append_if(a_message("fleeting"), b"", 0)
+
+
+async def test_a_condition_with_a_key_survives_with_its_message(shop: Shop) -> None:
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        first = await broker.publish("a", 1, key="k", if_last=0)
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        assert (await broker.publish("a", 1, key="k", if_last=0)).offset == first.offset
+
+
+async def test_a_last_message_that_has_expired_is_known_after_a_restart(shop: Shop) -> None:
+    engine = await shop.open(Policy(age_s=10.0), topics_limit=2)
+    for topic in "ab":
+        await engine.append(a_message(topic, expires_at=shop.clock.time() + 1.0))
+    shop.clock.advance(10.0)
+    await shop.sweep(engine)
+    assert shop.rows("SELECT offset FROM messages") == []
+    for _ in range(2):
+        await engine.close()
+        engine = await shop.open(Policy(age_s=10.0), topics_limit=2)
+        assert [engine.last_offset(topic) for topic in "ab"] == [1, 2]
+        assert (await engine.read(["#"], 0, 1 << 62, 10)).evicted_until == 0, "it is no loss"
+    await engine.append(a_message("c"))  # `a` is forgotten
+    await shop.sweep(engine)
+    assert engine.last_offset("a") == 0
+    assert shop.rows("SELECT name, value FROM states") == [("b", b"2")]
+    await engine.close()
+    again = await shop.open(Policy(age_s=10.0), topics_limit=1)
+    await again.settled()
+    assert shop.rows("SELECT name FROM states") == []
