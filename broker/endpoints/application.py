@@ -41,7 +41,6 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
 
     routes: list[tuple[str, str, Handler]] = [
         ("GET", "/t/{topic:path}", subscribe),
-        ("POST", "/t/{topic:path}", publisher.publish),
         ("PUT", "/t/{topic:path}", publisher.retain),
         ("DELETE", "/t/{topic:path}", publisher.clear),
         ("POST", "/publish", publisher.publish_many),
@@ -57,10 +56,16 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
     router = Router()
     for method, path, handler in routes:
         router.add(method, path, handler)
+    router.add("POST", "/t/{topic:path}", publisher.publish, at_once=publisher.publish_at_once)
     if others is not None:
         router.add(OTHER_METHODS, "/{any}", others, priority=-1)
         router.add("GET", "/", _either(others, console.page), priority=1)
-    return Application(router, middleware=[Guard(hub.settings)], error_response=hub.tally.answer)
+    guard = Guard(hub.settings)
+
+    def at_once(request: Request) -> Response | None:
+        return router.at_once(request) if guard.admits(request) else None
+
+    return Application(router, middleware=[guard], error_response=hub.tally.answer, at_once=at_once)
 
 
 def _either(first: Handler, second: Handler) -> Handler:

@@ -45,13 +45,8 @@ class Guard:
         Raises Forbidden when the request comes from a page that may not ask.
         """
         host = request.host.lower()
-        if not host or host != self.last_host:
-            self._check_host(host, request)
-            self.last_host = host
         origin = (request.header("origin") or "").lower()
-        site = request.header("sec-fetch-site")
-        if site in FOREIGN_SITES and origin not in self.origins:
-            self._check_navigation(site, request)
+        self._check(request, host, origin)
         if not origin:
             return await following(request)
         is_allowed = origin in self.origins
@@ -64,6 +59,26 @@ class Guard:
         if is_allowed:
             response.headers = [*response.headers, *_cors(origin)]
         return response
+
+    def admits(self, request: Request) -> bool:
+        """Return whether a request may be answered as if there were no guard; else `__call__` has to see it.
+
+        Raises Forbidden as that does.
+        """
+        origin = request.header("origin")
+        if origin:
+            return False
+        self._check(request, request.host.lower(), "")
+        return True
+
+    def _check(self, request: Request, host: str, origin: str) -> None:
+        """Raise Forbidden unless this host may be asked, and not by a page of a foreign site."""
+        if not host or host != self.last_host:
+            self._check_host(host, request)
+            self.last_host = host
+        site = request.header("sec-fetch-site")
+        if site is not None and site in FOREIGN_SITES and origin not in self.origins:
+            self._check_navigation(site, request)
 
     def _check_navigation(self, site: str, request: Request) -> None:
         """Refuse what a foreign page loads: it is not shown answers, but could ask for many costly ones."""

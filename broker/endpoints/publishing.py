@@ -1,7 +1,7 @@
 """Publishing over HTTP: one message as a body, or many in one request."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -49,6 +49,18 @@ class Publisher:
     def publish(self, request: Request) -> Awaitable[Response]:
         """Publish the body."""
         return self._publish(request, retain=flag_of(request, "retain") or False)
+
+    def publish_at_once(self, request: Request) -> Response | None:
+        """Do what `publish` does, if all of the body is there and nothing else has to be waited for."""
+        if not request.body_arrived or _key_of(request) is not None or if_last_of(request) is not None:
+            return None
+        properties = _properties_of(request)
+        payload = request.arrived_body(self.broker.limits.max_payload_bytes, "broker.max_payload_bytes")
+        message = self._message(request, properties, payload, flag_of(request, "retain") or False)
+        reached = self.broker.publish_at_once(message)
+        if reached < 0:
+            return None
+        return _receipt(Receipt(message.topic, message.offset, message.cursor, reached))
 
     def retain(self, request: Request) -> Awaitable[Response]:
         """Publish the body and retain it."""
@@ -111,41 +123,49 @@ class Publisher:
         return {"error": {"code": code, "message": message, **(more or {})}}
 
     async def _publish(self, request: Request, retain: bool) -> Response:
-        _refuse_encoding(request)
-        broker = self.broker
-        ttl = number_of("ttl", request.query_value("ttl") or request.header("extra-ttl"), 0.001, TTL_MOST_S)
-        key = request.query_value("key")
-        if key is None:
-            key = request.header("idempotency-key")
-        if key is not None and not 0 < len(key.encode()) <= MAX_KEY_BYTES:
-            raise InvalidCommand(f"an idempotency key has 1 to {MAX_KEY_BYTES} bytes")
-        if_last = if_last_of(request)
-        headers = _headers_of(request)
-        given_type = request.header("content-type") or None
-        if given_type is not None and (flaw := content_type_flaw(given_type)):
-            raise InvalidCommand(flaw)
-        payload = await request.body(broker.limits.max_payload_bytes, "broker.max_payload_bytes")
+        key, if_last = _key_of(request), if_last_of(request)
+        properties = _properties_of(request)
+        payload = await request.body(self.broker.limits.max_payload_bytes, "broker.max_payload_bytes")
+        message = self._message(request, properties, payload, retain)
+        return _receipt(await self.broker.publish_message(message, key, if_last))
+
+    def _message(self, request: Request, properties: "_Properties", payload: bytes, retain: bool) -> Message:
+        ttl, headers, given_type = properties
         kind, content_type = admit_payload(payload, given_type)
-        message = Message(
+        return Message(
             topic_of(request),
             payload,
             kind,
             content_type=content_type,
             headers=headers,
-            expires_at=broker.expiry(ttl),
+            expires_at=self.broker.expiry(ttl),
             retained=retain,
         )
-        reached = broker.publish_at_once(message) if key is None and if_last is None else -1
-        if reached < 0:
-            receipt = await broker.publish_message(message, key, if_last)
-        else:
-            receipt = Receipt(message.topic, message.offset, message.cursor, reached)
-        return Response(
-            201,
-            msgspec.json.encode(_told(receipt)),
-            content_type="application/json",
-            headers=(("Extra-Cursor", receipt.cursor), ("ETag", f'"{receipt.offset}"')),
-        )
+
+
+_Properties: TypeAlias = tuple[float | None, dict[str, str] | None, str | None]
+"""Of a message that a request publishes: its time to live, its headers, and its content type as given."""
+
+
+def _properties_of(request: Request) -> _Properties:
+    """Return what the head of a request says of its message: looked at before the body is asked for."""
+    _refuse_encoding(request)
+    ttl = number_of("ttl", request.query_value("ttl") or request.header("extra-ttl"), 0.001, TTL_MOST_S)
+    headers = _headers_of(request)
+    content_type = request.header("content-type") or None
+    if content_type is not None and (flaw := content_type_flaw(content_type)):
+        raise InvalidCommand(flaw)
+    return ttl, headers, content_type
+
+
+def _key_of(request: Request) -> str | None:
+    """Return the idempotency key, None without one."""
+    key = request.query_value("key")
+    if key is None:
+        key = request.header("idempotency-key")
+    if key is not None and not 0 < len(key.encode()) <= MAX_KEY_BYTES:
+        raise InvalidCommand(f"an idempotency key has 1 to {MAX_KEY_BYTES} bytes")
+    return key
 
 
 def message_of(publish: Publish, broker: Broker) -> Message:
@@ -158,6 +178,15 @@ def message_of(publish: Publish, broker: Broker) -> Message:
         headers=publish.headers,
         expires_at=broker.expiry(publish.ttl),
         retained=publish.retain,
+    )
+
+
+def _receipt(receipt: Receipt) -> Response:
+    return Response(
+        201,
+        msgspec.json.encode(_told(receipt)),
+        content_type="application/json",
+        headers=(("Extra-Cursor", receipt.cursor), ("ETag", f'"{receipt.offset}"')),
     )
 
 

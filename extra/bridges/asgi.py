@@ -159,7 +159,7 @@ class ASGIApplication:
     async def _open_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         request = request_of({**scope, "method": "GET"}, b"")
-        if request.header("upgrade") is None:  # HTTP/2 has none
+        if not any(name == b"upgrade" for name, _ in request.headers):  # HTTP/2 has none
             request.headers.append((b"upgrade", b"websocket"))
         try:
             response = await self.handler(request)

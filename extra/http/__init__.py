@@ -45,7 +45,7 @@ from extra.http.response import (
     json_response,
     problem,
 )
-from extra.http.router import Condition, Handler, Route, Router
+from extra.http.router import AtOnce, Condition, Handler, Route, Router
 from extra.http.stepping import FirstStep
 from extra.http.stream import Stream, StreamTaker, WebSocket, WebSocketTaker, Wire
 
@@ -54,6 +54,7 @@ __all__ = [
     "CORS",
     "STATUSES",
     "Application",
+    "AtOnce",
     "BadRequest",
     "Body",
     "BodySource",

@@ -7,7 +7,7 @@ from extra.errors import ExtraError
 from extra.http.errors import ErrorResponse, problem_response
 from extra.http.request import Request
 from extra.http.response import Response
-from extra.http.router import Handler
+from extra.http.router import AtOnce, Handler
 
 __all__ = ["Application", "Middleware"]
 
@@ -20,7 +20,7 @@ class Application:
 
     The first of `middleware` is the outermost. An error becomes a response where it is raised, so that the
     middleware around can add to it as to any other. An exception that is no ExtraError is a bug, and goes
-    through to the server, which logs it.
+    through to the server, which logs it. A server may ask for what needs no waiting first (`AtOnce`).
     """
 
     def __init__(
@@ -29,7 +29,10 @@ class Application:
         *,
         middleware: Sequence[Middleware] = (),
         error_response: ErrorResponse = problem_response,
+        at_once: AtOnce | None = None,
     ) -> None:
+        self._at_once = at_once
+        self._error_response = error_response
         self._handler = guard(handler, error_response)
         for layer in reversed(middleware):
             self._handler = guard(bind(layer, self._handler), error_response)
@@ -37,6 +40,18 @@ class Application:
     def __call__(self, request: Request) -> Awaitable[Response]:
         """Answer `request`."""
         return self._handler(request)
+
+    def at_once(self, request: Request) -> Response | None:
+        """Answer `request`, if that needs no waiting; None when it does, and nothing has been done.
+
+        That is for the `at_once` given to say, which has to do what the middleware would.
+        """
+        if self._at_once is None:
+            return None
+        try:
+            return self._at_once(request)
+        except ExtraError as error:
+            return self._error_response(error)
 
 
 def bind(layer: Middleware, handler: Handler) -> Handler:

@@ -36,6 +36,7 @@ class Request:
 
     __slots__ = (
         "_body",
+        "_fields",
         "_more",
         "_query",
         "_raw_query",
@@ -76,6 +77,7 @@ class Request:
             path = "/" + path.partition("://")[2].partition("/")[2]
         self.raw_path: str = path  # still percent-encoded; "*" for OPTIONS of the server as a whole
         self._query: list[tuple[str, str]] | None = None
+        self._fields: dict[str, bytes] | None = None
         self._body = body
         self._taken = False
         self._more: _More | None = None
@@ -108,9 +110,10 @@ class Request:
 
     def query_value(self, name: str) -> str | None:
         """Return the first value of the parameter `name`, None when it is not given."""
-        for key, value in self.query:
-            if key == name:
-                return value
+        if self._raw_query:
+            for key, value in self.query:
+                if key == name:
+                    return value
         return None
 
     def query_values(self, name: str) -> list[str]:
@@ -122,11 +125,11 @@ class Request:
 
         Several fields of one name are one list of values, separated by commas (RFC 9110 5.3).
         """
-        wanted = name.lower().encode("ascii")
-        values = [value for key, value in self.headers if key == wanted]
-        if not values:
-            return None
-        return b", ".join(values).decode("latin-1")
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = _index(self.headers)
+        value = fields.get(name.lower())
+        return None if value is None else value.decode("latin-1")
 
     @property
     def media_type(self) -> str:
@@ -176,12 +179,18 @@ class Request:
             RemoteProtocolError, RequestTimeout: the body did not arrive whole.
         """
         body = self._body
+        if isinstance(body, Body) and not body.ended:
+            self._take()
+            self._body = await body.read_all(limit_bytes, limit_name)
+            return self._body
+        return self.arrived_body(limit_bytes, limit_name)
+
+    def arrived_body(self, limit_bytes: int | None = None, limit_name: str = "body_limit_bytes") -> bytes:
+        """Return what `body` does, without waiting: for a body that has arrived. Raises as `body` does."""
+        body = self._body
         if isinstance(body, Body):
             self._take()
-            if body.ended:
-                self._body = body.take_all(limit_bytes, limit_name)
-            else:
-                self._body = await body.read_all(limit_bytes, limit_name)
+            self._body = body.take_all(limit_bytes, limit_name)
             return self._body
         if limit_bytes is not None and len(body) > limit_bytes:
             raise BodyTooLarge(limit_bytes, limit_name)
@@ -364,6 +373,16 @@ class Request:
         if self._taken:
             raise LocalProtocolError("the body has been taken")
         self._taken = True
+
+
+def _index(headers: list[tuple[bytes, bytes]]) -> dict[str, bytes]:
+    """Return header fields by name; several of one name as one list of values."""
+    fields: dict[str, bytes] = {}
+    for raw_name, value in headers:
+        name = raw_name.decode("latin-1")
+        first = fields.get(name)
+        fields[name] = value if first is None else first + b", " + value
+    return fields
 
 
 class _BodyParts:

@@ -56,7 +56,7 @@ RETAINED_LIMIT_BYTES: Final = 4 * 1024 * 1024
 """And so many bytes of them."""
 HISTORY_LIMIT_BYTES: Final = 1024 * 1024
 """A page of history ends here as well, in process as over HTTP."""
-STEP_BYTES: Final = 4
+STEP_BYTES: Final = 8
 """A step of matching counts as so many bytes that are published: 16,384 make up a stretch, some 5 ms."""
 NO_LIMIT: Final = 1 << 62
 
@@ -215,7 +215,7 @@ class Broker(Delivery):
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
 
-        Never waits for subscribers, but lets the event loop turn after every 64 KiB that were published.
+        Never waits for subscribers, but lets the event loop turn after every 128 KiB that were published.
         `ttl` is in seconds; with a `key` that was used on this topic within
         `idempotency_window_s`, nothing is published and the first receipt is returned. With `if_last` it is
         published if the last message of the topic has this offset; 0 is for a topic that has none yet.

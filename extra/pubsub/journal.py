@@ -14,8 +14,8 @@ class Journal:
 
     `evicted` has the offsets that have left the log, `losses` the highest offset that each topic has lost by
     now, `forgotten` the topics that the log no longer knows, `unretained` the offsets of messages that are no
-    longer retained. `lasts` has the offset of the last message of a topic where that has gone and was no loss:
-    it had expired. Bounded by what there was to let go of.
+    longer retained. `lasts` has the offset of the last message of a topic where that has gone but was no loss
+    (it had expired). Bounded by what there was to let go of.
     """
 
     __slots__ = ("evicted", "forgotten", "lasts", "losses", "unretained")

@@ -30,6 +30,7 @@ from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError, LocalProtocolError
 from extra.http import (
+    AtOnce,
     Body,
     BodyTruncated,
     Headers,
@@ -303,6 +304,8 @@ class HTTPConnection(Flow):
                 self._deadline = context.clock() + context.limits.body_timeout_s
             self._feed_body()
         request = Request(head.method, head.target, head.headers, head.http_version, self._client, body)
+        if context.at_once is not None and self._answer_at_once(request, context.at_once):
+            return
         self._task = run_eagerly(self._serve(request), context.tasks, context.loop)
 
     def _feed_body(self) -> None:
@@ -372,6 +375,21 @@ class HTTPConnection(Flow):
             self._keep(0 if self._body is None else self._body.held_bytes)
 
     # Answering.
+
+    def _answer_at_once(self, request: Request, at_once: AtOnce) -> bool:
+        """Have `request` answered without a coroutine, if its handler needs none."""
+        context = self._context
+        try:
+            response = at_once(request)
+            if response is None:
+                return False
+            rest = self._answer(request, response)
+        except Exception as error:
+            if self._answered:
+                raise
+            rest = self._answer(request, context.failure(error))
+        assert rest is None, "what is answered at once has bytes for a body"
+        return True
 
     async def _serve(self, request: Request) -> None:
         """Have `request` answered. Cancelled when the peer is gone; otherwise being cancelled aborts it."""

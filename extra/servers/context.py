@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, final
 from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError, LocalProtocolError
-from extra.http import ErrorResponse, Handler, Headers, Request, Response
+from extra.http import Application, AtOnce, ErrorResponse, Handler, Headers, Request, Response
 from extra.servers.counters import Counters
 from extra.servers.limits import ServerLimits
 
@@ -62,6 +62,7 @@ class ServerContext:
         headers: Headers = (),
     ) -> None:
         self.application = application
+        self.at_once: AtOnce | None = application.at_once if isinstance(application, Application) else None
         self.error_response = error_response
         self.limits = limits
         self.counters = counters

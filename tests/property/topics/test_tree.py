@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,25 @@ def test_match_is_the_specification(pairs: list[tuple[str, int]], some_topics: l
         tree.add(topic_filter, item)
     for topic in some_topics:
         assert Counter(tree.match(topic)) == Counter([item for name, item in pairs if oracle(name, topic)])
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_so_is_it_whichever_shapes_came_first(data: st.DataObject) -> None:
+    every = ["/".join(levels) for depth in range(1, 5) for levels in product("a+", repeat=depth)]
+    every += ["#"] + [f"{each}/#" for each in every if each.count("/") < 3]
+    chosen = data.draw(st.permutations(every))
+    gone = data.draw(st.lists(st.sampled_from(every), unique=True))
+    tree: FilterTree[str] = FilterTree(cache_limit=0)
+    for topic_filter in chosen:
+        tree.add(topic_filter, topic_filter)
+    for topic_filter in gone:
+        tree.remove(topic_filter, topic_filter)
+    for topic_filter in gone[::2]:
+        tree.add(topic_filter, topic_filter)
+    there = {*every} - {*gone[1::2]}
+    for topic in ("a", "b", "a/a", "a/b", "b/a/a", "a/a/a/a", "a/b/a/b", "a/a/a/a/a", "$a/a"):
+        assert Counter(tree.match(topic)) == Counter([each for each in there if oracle(each, topic)])
 
 
 class TreeMachine(RuleBasedStateMachine):

@@ -80,3 +80,19 @@ async def test_bug_goes_through_to_the_server() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await serve(break_down, [marking("a", [])])
+
+
+async def test_what_is_answered_at_once_is_so_without_a_coroutine() -> None:
+    def answer_at_once(request: Request) -> Response | None:
+        if request.path == "/bad":
+            raise InvalidTopic("no topic")
+        return Response(200, b"at once") if request.path == "/now" else None
+
+    application = Application(answer, error_response=table, at_once=answer_at_once)
+    answers = [application.at_once(Request("GET", target)) for target in (b"/now", b"/bad", b"/later")]
+    assert [each and (each.status, each.body[:7]) for each in answers] == [  # type: ignore[index]  # bytes
+        (200, b"at once"),
+        (400, b'{"type"'),
+        None,
+    ]
+    assert Application(answer).at_once(Request("GET", b"/now")) is None

@@ -271,3 +271,25 @@ def test_routes_can_be_listed(router: Router) -> None:
     assert ("GET", "/t/ready") in listed
     assert ("DELETE", "/t/{topic:path}") in listed
     assert len(listed) == 8
+
+
+async def test_a_route_that_can_answers_at_once_with_its_parameters() -> None:
+    def tell(request: Request) -> Response | None:
+        return Response(200, request.params["name"].encode()) if request.params["name"] != "later" else None
+
+    router = Router()
+    router.add("POST", "/a/{name}", naming("slow"), at_once=tell)
+    router.add("POST GET", "/b/{name}", naming("slow"))
+    assert [
+        (answer := router.at_once(Request(method, path))) and answer.body
+        for method, path in (
+            ("POST", b"/a/x%2Fy"),
+            ("POST", b"/a/later"),
+            ("POST", b"/b/x"),
+            ("GET", b"/b/x"),
+            ("POST", b"/none"),
+        )
+    ] == [b"x/y", None, None, None, None]
+    assert await found(router, "/a/later", "POST") == ("slow", {"name": "later"})
+    with pytest.raises(RemoteProtocolError):
+        router.at_once(Request("POST", b"/a/%"))

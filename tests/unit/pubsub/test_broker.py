@@ -31,6 +31,7 @@ from extra.pubsub import (
     parse_overflow,
     parse_since,
 )
+from extra.pubsub.broker import STEP_BYTES
 from extra.pubsub.idempotency import digest
 from extra.pubsub.outbox import DISCONNECT, DROP_OLDEST, LATEST
 from extra.pubsub.pace import STRETCH_BYTES
@@ -246,7 +247,7 @@ async def test_what_is_hard_to_match_counts_as_published() -> None:
         easy = broker.pace.spent
         async with broker.subscribe(*filters):
             broker.publish_at_once(a_message(topic + "/d"))
-            assert broker.pace.spent - easy > easy + 4 * len(filters) // 2
+            assert broker.pace.spent - easy > easy + STEP_BYTES * len(filters) // 2
 
 
 async def test_a_broker_that_closes_while_a_publisher_pauses_says_so() -> None:

@@ -6,13 +6,21 @@ from extra.pubsub.pace import STRETCH_BYTES, Pace
 from tests.unit.pubsub.material import settle
 
 
-def test_so_much_may_be_spent_before_the_loop_turns() -> None:
+async def test_so_much_may_be_spent_before_the_loop_turns() -> None:
     pace = Pace(1 << 20)
     assert pace.limit_bytes == STRETCH_BYTES
     pace.spend(STRETCH_BYTES - 1)
     assert not pace.is_spent()
     pace.spend(1)
     assert pace.is_spent()
+
+
+async def test_who_spends_a_part_in_each_turn_never_waits() -> None:
+    pace = Pace(4000)
+    for _ in range(100):
+        assert not pace.is_spent()
+        pace.spend(300)
+        await asyncio.sleep(0)
 
 
 def test_small_outboxes_have_small_stretches() -> None:

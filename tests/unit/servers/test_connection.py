@@ -10,6 +10,8 @@ import pytest
 
 from extra.errors import InvalidTopic
 from extra.http import (
+    Application,
+    Handler,
     MethodNotAllowed,
     Request,
     Response,
@@ -1222,3 +1224,35 @@ async def test_parts_of_another_length_are_broken_off(parts: list[bytes]) -> Non
         await turns(10)
         assert peer.is_closing()
         assert len(peer.received.partition(b"\r\n\r\n")[2]) <= 6
+
+
+async def test_requests_that_need_no_waiting_are_answered_in_their_order() -> None:
+    gate = Gate()
+
+    def at_once(request: Request) -> Response | None:
+        if request.path == "/bug":
+            raise ZeroDivisionError
+        return Response(200, request.path.encode()) if request.path.startswith("/now") else None
+
+    def build(handler: Handler) -> Handler:
+        return Application(handler, at_once=at_once)
+
+    async with serving(gate, application=build) as run:
+        peer = run.connect(get("/now/1") + get("/2") + get("/now/3") + get("/bug") + get("/now/4"))
+        assert [reply.body for reply in replies(peer.received)] == [b"/now/1"]
+        assert gate.entered == ["/2"]
+        gate.opened.set()
+        await turns(20)
+        answers = replies(peer.received)
+        assert [reply.status for reply in answers] == [200, 200, 200, 500, 200]
+        assert [answers[index].body for index in (0, 1, 2, 4)] == [b"/now/1", b"/2", b"/now/3", b"/now/4"]
+        assert run.counters.handler_failures == 1
+
+
+async def test_a_header_that_cannot_be_sent_is_a_failure_at_once_as_well() -> None:
+    def build(handler: Handler) -> Handler:
+        return Application(handler, at_once=lambda request: Response(200, headers=[("X", "a\r\nb")]))
+
+    async with serving(application=build) as run:
+        [reply] = replies(run.connect(GET).received)
+        assert reply.status == 500

@@ -189,3 +189,19 @@ async def test_a_preflight_of_a_foreign_origin_is_told_nothing() -> None:
         access_control_request_method="PUT",
     )
     assert answer == [("Extra-Cursor", "e1-0")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "admitted"),
+    [({}, True), ({"origin": APP}, False), ({"sec-fetch-site": "same-origin"}, True)],
+)
+def test_who_says_no_origin_needs_nothing_more(fields: dict[str, str], admitted: bool) -> None:
+    assert guard().admits(make_request("POST", "/t/a", {"host": "localhost", **fields})) is admitted
+
+
+@pytest.mark.parametrize(
+    "fields", [{"host": "evil.example"}, {"host": "localhost", "sec-fetch-site": "cross-site"}]
+)
+def test_strangers_are_refused_at_once_as_well(fields: dict[str, str]) -> None:
+    with pytest.raises(Forbidden):
+        guard().admits(make_request("POST", "/t/a", fields))

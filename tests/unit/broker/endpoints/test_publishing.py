@@ -19,9 +19,16 @@ from extra.errors import (
     LimitExceeded,
     PreconditionFailed,
 )
-from extra.http import Request
+from extra.http import Body, BodySource, Request
 from extra.pubsub import BrokerLimits, Message
 from tests.unit.broker.endpoints.driving import body_of, fields_of, headers_of, make_request, running_hub
+
+
+class Nobody(BodySource):
+    """Where the body of a test comes from."""
+
+    def body_wanted(self) -> None:
+        """The test feeds it."""
 
 
 @pytest.fixture
@@ -316,6 +323,45 @@ async def test_batches_are_bounded_in_number_and_in_bytes() -> None:
             with pytest.raises(ExtraError, match=name) as refused:
                 await publisher.publish_many(make_request("POST", "/publish", body=body))
             assert refused.value.code == "limit_exceeded"
+
+
+async def test_what_needs_no_waiting_is_published_at_once(hub: Hub) -> None:
+    headers = {"Content-Type": "text/plain", "Extra-Header-Unit": "C", "Extra-TTL": "9"}
+    response = Publisher(hub).publish_at_once(make_request("POST", "/t/a?retain=1", headers, b"17"))
+    assert response is not None
+    assert response.status == 201
+    assert fields_of(response) == {"topic": "a", "offset": 1, "cursor": "e1-1", "subscribers": 0}
+    [message] = await logged(hub)
+    assert (message.payload, message.kind, message.headers, message.retained) == (
+        b"17",
+        "text",
+        {"unit": "C"},
+        True,
+    )
+    assert message.expires_at == hub.broker.clock.time() + 9
+    for bad in ("/t/%23", "/t/a?ttl=x", "/t/a?retain=2"):
+        with pytest.raises(ExtraError):
+            Publisher(hub).publish_at_once(make_request("POST", bad, body=b"1"))
+    with pytest.raises(Unsupported):
+        Publisher(hub).publish_at_once(make_request("POST", "/t/a", {"Content-Encoding": "gzip"}, b"1"))
+
+
+async def test_what_has_to_wait_is_not_touched_before(hub: Hub) -> None:
+    publisher = Publisher(hub)
+    keyed = make_request("POST", "/t/a?key=k", body=b"1")
+    assert publisher.publish_at_once(keyed) is None
+    body = Body(Nobody())
+    coming = Request("POST", b"/t/a", body=body)
+    coming.params = {"topic": "a"}
+    assert publisher.publish_at_once(coming) is None
+    body.feed(b"2")
+    body.end()
+    hub.broker.pace.spent = hub.broker.pace.limit_bytes
+    assert publisher.publish_at_once(coming) is None
+    assert await logged(hub) == []
+    for request in (keyed, coming):
+        assert (await publisher.publish(request)).status == 201
+    assert [message.payload for message in await logged(hub)] == [b"1", b"2"]
 
 
 # Conditions
