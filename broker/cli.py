@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["main"]
 
-COMMANDS: Final = ("serve", "pub", "sub", "topics", "export", "import", "compact", "check")
+COMMANDS: Final = ("serve", "pub", "sub", "topics", "export", "import", "compact", "check", "policy")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from broker.commands.compact import run
         elif command == "check":
             from broker.commands.check import run
+        elif command == "policy":
+            from broker.commands.policy import run
         else:
             hint = suggestion(command, COMMANDS, f"it is one of {', '.join(COMMANDS)}")
             raise UsageError(f"no command {command!r}: {hint}")

@@ -11,6 +11,7 @@ import logging
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import fields, replace
 from typing import Final
@@ -20,12 +21,14 @@ import uvloop
 from broker import __version__
 from broker.endpoints import Hub, build_application
 from broker.engines import SQLiteEngine
+from broker.policies import policy_table
+from broker.reloading import Reloading
 from broker.settings import SETTINGS, Settings, check_exposure
 from extra import COMPILED
 from extra.commands.loading import Loaded, LoadError, find, host
 from extra.errors import EngineError
 from extra.http import Request
-from extra.pubsub import Broker, BrokerLimits, Engine, MemoryEngine, Policy, PolicyTable
+from extra.pubsub import Broker, BrokerLimits, Engine, MemoryEngine
 from extra.servers import Address, Counters, Server, ServerLimits
 
 __all__ = ["build_broker", "fit_connections", "run", "serve", "server_limits"]
@@ -55,15 +58,20 @@ COLLECTION_THRESHOLDS: Final = (50_000, 20, 100)
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(settings: Settings) -> int:
-    """Serve until a signal ends it. Returns the exit status: 0, or 1 when it could not begin."""
+def serve(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
+    """Serve until a signal ends it. Returns the exit status: 0, or 1 when it could not begin.
+
+    `read` reads the settings anew: on SIGHUP, policies are taken over from them. Without it that is a signal
+    like others.
+    """
     _spare_collections()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(settings))
+        return runner.run(run(settings, read))
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     """Serve in this event loop until SIGINT or SIGTERM; the same as `serve` otherwise."""
+    given = settings
     stopping, cutting = asyncio.Event(), asyncio.Event()
 
     def stop() -> None:
@@ -77,6 +85,8 @@ async def run(settings: Settings) -> int:
         services = _load(settings)
         async with AsyncExitStack() as stack:
             broker = await stack.enter_async_context(build_broker(settings))
+            if read is not None and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                loop.add_signal_handler(signal.SIGHUP, Reloading(broker, given, read).reload)
             if services is not None:
                 if services.services is not None:
                     services.services.attach(broker)
@@ -143,13 +153,7 @@ def _load(settings: Settings) -> Loaded | None:
 def build_broker(settings: Settings) -> Broker:
     """Return a broker with the limits and policies of the settings, on the engine that they ask for."""
     keep = settings.retention
-    policies = PolicyTable(
-        Policy(keep.messages, keep.age_s, keep.topic_limit_bytes),
-        [
-            (policy.filter, Policy(policy.messages, policy.age_s, policy.topic_limit_bytes))
-            for policy in keep.policies
-        ],
-    )
+    policies = policy_table(settings)
     bear = settings.broker
     engine: Engine
     if settings.store.path:

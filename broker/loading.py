@@ -1,7 +1,7 @@
 """Reads settings from where they stand: a TOML file, the environment, the flags. The later of these wins.
 
-In the environment and in flags a list is written with commas, a switch as true or false. Retention policies
-are tables, and so stand in the file alone.
+In the environment and in flags a list is written with commas, a switch as true or false. Policies are
+tables, and so stand in the file alone.
 
 All that is wrong is said at once, a line each. A variable that starts with EXTRA_BROKER_ and names no section
 is left alone, and `ignored_variables` tells of it, unless it is for the client commands or comes from a
@@ -10,15 +10,15 @@ container platform that describes a service called extra-broker.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Final
 
+from broker.policies import KEY as POLICIES
+from broker.policies import policies_of_document
 from broker.settings import (
     SECTIONS,
     SETTINGS,
     VARIABLE_PREFIX,
-    RetentionPolicy,
-    RetentionSettings,
     Settings,
     SettingsError,
     SettingValue,
@@ -27,7 +27,7 @@ from broker.settings import (
 )
 from broker.suggestions import suggestion
 
-__all__ = ["ignored_variables", "load"]
+__all__ = ["ignored_variables", "load", "origins"]
 
 _OTHER_VARIABLES: Final = frozenset((f"{VARIABLE_PREFIX}CONFIG", f"{VARIABLE_PREFIX}URL"))
 
@@ -36,8 +36,6 @@ _OF_A_PLATFORM: Final = re.compile(
     re.DOTALL,
 )
 """What Kubernetes sets for a service called extra-broker."""
-
-_POLICY_KEY: Final = "retention.policy"
 
 
 def load(
@@ -64,13 +62,26 @@ def load(
     for name, kind in SECTIONS.items():
         own = [setting for setting in SETTINGS if setting.section == name and setting.key in values]
         sections[name] = kind(**{setting.name: values[setting.key] for setting in own})
-    policies = _policies_of_document(document, config, sections["retention"], errors)
+    settings = Settings(**sections)
+    policies = policies_of_document(document, config, settings, errors)
     if errors:
         raise SettingsError("\n".join([str(error) for error in errors]))
-    sections["retention"] = replace(sections["retention"], policies=policies)
-    settings = Settings(**sections)
+    settings = replace(settings, retention=replace(settings.retention, policies=policies))
     check_exposure(settings)
     return settings
+
+
+def origins(config: str = "", environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return where each setting that is no default stands, by its key: the file or the variable.
+
+    For settings that `load` has taken. Raises as it does.
+    """
+    found = dict.fromkeys(_values_of_document(_parse_file(config) if config else {}, config, []), config)
+    by_variable = {setting.variable: setting.key for setting in SETTINGS}
+    for variable in environment or {}:
+        if variable in by_variable:
+            found[by_variable[variable]] = variable
+    return found
 
 
 def ignored_variables(environment: Mapping[str, str]) -> list[str]:
@@ -108,8 +119,10 @@ def _values_of_document(
     by_key = {setting.key: setting for setting in SETTINGS}
     values = {}
     for section, table in document.items():
+        if section == POLICIES:
+            continue
         if section not in SECTIONS:
-            errors.append(SettingsError(f"{path}: {_unknown(section, [*SECTIONS, *by_key])}"))
+            errors.append(SettingsError(f"{path}: {_unknown(section, [*SECTIONS, POLICIES, *by_key])}"))
             continue
         if not isinstance(table, dict):
             flaw = f"{shown(table)} is not allowed: a table, [{section}]"
@@ -120,60 +133,11 @@ def _values_of_document(
             try:
                 if key in by_key:
                     values[key] = by_key[key].accept(value, f"{path}: {key}")
-                elif key != _POLICY_KEY:
-                    raise SettingsError(f"{path}: {_unknown(key, [*by_key, _POLICY_KEY])}")
+                else:
+                    raise SettingsError(f"{path}: {_unknown(key, [*by_key, POLICIES])}")
             except SettingsError as error:
                 errors.append(error)
     return values
-
-
-def _policies_of_document(
-    document: dict[str, Any], path: str, default: RetentionSettings, errors: list[SettingsError]
-) -> tuple[RetentionPolicy, ...]:
-    section = document.get("retention", {})
-    tables = section.get("policy", []) if isinstance(section, dict) else []
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        flaw = f"{shown(tables)} is not allowed: tables, [[{_POLICY_KEY}]]"
-        errors.append(SettingsError(f"{path}: {_POLICY_KEY}: {flaw}"))
-        return ()
-    policies: dict[str, RetentionPolicy] = {}
-    for number, table in enumerate(tables, 1):
-        where = f"{path}: {_POLICY_KEY} #{number}"
-        try:
-            policy = _policy_of_table(table, where, default)
-            if policy.filter in policies:
-                raise SettingsError(f"{where}: filter: {shown(policy.filter)} has a policy already")
-            policies[policy.filter] = policy
-        except SettingsError as error:
-            errors.append(error)
-    return tuple(policies.values())
-
-
-def _policy_of_table(table: dict[str, Any], where: str, default: RetentionSettings) -> RetentionPolicy:
-    from extra.errors import InvalidFilter
-    from extra.topics import check_filter
-
-    names = [policy_field.name for policy_field in fields(RetentionPolicy)]
-    by_name = {setting.name: setting for setting in SETTINGS if setting.section == "retention"}
-    for name in table:
-        if name not in names:
-            raise SettingsError(f"{where}: {_unknown(name, names)}")
-    topic_filter = table.get("filter")
-    if not isinstance(topic_filter, str):
-        found = "is missing" if topic_filter is None else f"{shown(topic_filter)} is not allowed"
-        raise SettingsError(f"{where}: filter: {found}: the topic filter that the policy is for")
-    try:
-        check_filter(topic_filter)
-    except InvalidFilter as error:
-        raise SettingsError(f"{where}: filter: {error}") from None
-    values: dict[str, Any] = {
-        name: by_name[name].accept(table[name], f"{where}: {name}")
-        if name in table
-        else getattr(default, name)
-        for name in names
-        if name != "filter"
-    }
-    return RetentionPolicy(topic_filter, **values)
 
 
 def _values_of_environment(

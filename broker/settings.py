@@ -18,8 +18,8 @@ __all__ = [
     "VARIABLE_PREFIX",
     "BrokerSettings",
     "LogSettings",
+    "PolicySettings",
     "PollSettings",
-    "RetentionPolicy",
     "RetentionSettings",
     "SSESettings",
     "ServerSettings",
@@ -283,13 +283,12 @@ class BrokerSettings:
 
 @final
 @dataclass(frozen=True, slots=True)
-class RetentionPolicy:
-    """What the topics that `filter` matches keep, where that is not what `RetentionSettings` says."""
+class PolicySettings:
+    """A `[[policies]]` table, by its number in the file: `values` has what it says, by name."""
 
     filter: str
-    messages: int
-    age_s: float
-    topic_limit_bytes: int
+    number: int
+    values: dict[str, SettingValue]
 
 
 @final
@@ -302,8 +301,8 @@ class RetentionSettings:
     topic_limit_bytes: int = _number(16_777_216, "bytes", "most that a topic keeps; 0 keeps none")
     total_limit_bytes: int = _number(268_435_456, "bytes", "most that all topics keep together; 0 keeps none")
     topics_limit: int = _number(1_000_000, "topics", "most topics that are known", low=1)
-    policies: tuple[RetentionPolicy, ...] = ()
-    """The `[[retention.policy]]` tables of the file. The longest filter that matches a topic counts."""
+    policies: tuple[PolicySettings, ...] = ()
+    """The `[[policies]]` tables of the file. The longest filter that matches a topic counts."""
 
 
 @final

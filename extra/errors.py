@@ -26,6 +26,7 @@ __all__ = [
     "InvalidTopic",
     "LimitExceeded",
     "LocalProtocolError",
+    "PreconditionFailed",
     "ProtocolError",
     "RemoteProtocolError",
     "SessionTakenOver",
@@ -106,6 +107,20 @@ class UnrecoverablePosition(ExtraError):
     def __init__(self, detail: str, gap: object = None) -> None:
         super().__init__(detail)
         self.gap = gap
+
+
+class PreconditionFailed(ExtraError):
+    """A message was to be published if nothing had been published on its topic meanwhile, and something had.
+
+    `offset` is that of the topic's last message, 0 when there is none, and `cursor` stands for it.
+    """
+
+    code = "precondition_failed"
+
+    def __init__(self, detail: str, offset: int = 0, cursor: str = "") -> None:
+        super().__init__(detail)
+        self.offset = offset
+        self.cursor = cursor
 
 
 class SessionTakenOver(ExtraError):

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from broker import __version__, logs
@@ -27,7 +28,7 @@ INTRODUCTION: Final = """\
 Usage: extra-broker [serve] [OPTIONS]
        extra-broker pub TOPIC [DATA|-] [OPTIONS]
        extra-broker sub FILTER... [OPTIONS]
-       extra-broker topics|export|import|compact|check [OPTIONS]
+       extra-broker topics|export|import|compact|check|policy [OPTIONS]
 
 A messaging broker for the web: every topic is a URL.
 
@@ -37,6 +38,7 @@ Commands
   sub    print messages as they come, one a line
   topics, export, import, compact, check
          show, save, fill, shrink and verify a store, the file of --store
+  policy print what the configuration says of a topic
   `extra-broker pub --help` says more, and so for each.
 """
 
@@ -48,8 +50,10 @@ Settings
 """
 
 POLICIES: Final = """\
-  In the file, [[retention.policy]] tables make exceptions: filter = "site/#", with messages, age_s
-  or topic_limit_bytes of its own. The longest filter that matches a topic counts.
+  In the file, [[policies]] tables make exceptions: filter = "site/#", with messages, age_s,
+  topic_limit_bytes or max_payload_bytes of its own, retained = false (nothing can be), durable =
+  false (not in the store) or overflow (for subscribers that name none). The longest filter that
+  matches a topic counts: `extra-broker policy TOPIC` says which that is. SIGHUP reloads them.
 """
 
 DURABILITIES: Final = """\
@@ -85,8 +89,9 @@ def run(words: Sequence[str]) -> int:
     if arguments:
         raise UsageError(f"serve takes no argument {arguments[0]!r}")
     config = values.get("--config", os.environ.get(CONFIG_VARIABLE, ""))
+    flags = [(flag, text) for flag, text in given if flag != "--config"]
     try:
-        settings = load(config, os.environ, [(flag, text) for flag, text in given if flag != "--config"])
+        settings = load(config, os.environ, flags)
     except SettingsError as error:
         raise UsageError(str(error)) from None
     logs.configure(settings.log, sys.stderr, no_color="NO_COLOR" in os.environ)
@@ -94,7 +99,7 @@ def run(words: Sequence[str]) -> int:
         logger.warning("%s", line)
     from broker.daemon import serve
 
-    return serve(settings)
+    return serve(settings, partial(load, config, os.environ, flags) if config else None)
 
 
 def _options() -> list[Option]:

@@ -66,7 +66,7 @@ class Flusher:
 class Feed(Consumer):
     """A session that is sent over a wire, in the form that its face speaks."""
 
-    def __init__(self, broker: Broker, flusher: Flusher, form: WireForm, overflow: str) -> None:
+    def __init__(self, broker: Broker, flusher: Flusher, form: WireForm, overflow: str | None) -> None:
         """Open a session. Raises InvalidCommand when `overflow` is unknown, BrokerClosed."""
         super().__init__()
         self.wire: Wire | None = None

@@ -10,11 +10,13 @@ from typing import Final
 from extra.errors import InvalidCommand, InvalidFilter
 from extra.http import Request
 from extra.pubsub import Since, parse_since
+from extra.pubsub.conditions import IF_LAST_MOST
 from extra.topics import filter_from_url
 
-__all__ = ["filters_of", "flag_of", "number_of", "overflow_of", "since_of", "topic_of"]
+__all__ = ["filters_of", "flag_of", "if_last_of", "number_of", "overflow_of", "since_of", "topic_of"]
 
 NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
+ENTITY_TAG: Final = re.compile(r"(\"?)([0-9]{1,19})\1", re.ASCII)
 FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -52,9 +54,12 @@ def since_of(request: Request, default: str) -> Since:
     return parse_since(request.header("last-event-id") or request.query_value("since") or default)
 
 
-def overflow_of(request: Request) -> str:
-    """Return the name of the overflow policy; whether there is one of that name is for the broker to say."""
-    return request.query_value("overflow") or "disconnect"
+def overflow_of(request: Request) -> str | None:
+    """Return the name of the overflow policy; whether there is one of that name is for the broker to say.
+
+    None when none is named: then the policy of the first filter says it.
+    """
+    return request.query_value("overflow") or None
 
 
 def flag_of(request: Request, name: str) -> bool | None:
@@ -65,6 +70,30 @@ def flag_of(request: Request, name: str) -> bool | None:
     if text.lower() not in FLAGS:
         raise InvalidCommand(f"parameter {name!r} is {text[:40]!r}: 1 or 0")
     return FLAGS[text.lower()]
+
+
+def if_last_of(request: Request) -> int | None:
+    """Return the offset that a topic's last message is to have, as a condition; None when there is none.
+
+    `If-Match` has it, as an entity tag or bare (RFC 9110 13.1.1); `If-None-Match: *` is 0, as is that.
+    """
+    match, none_match = request.header("if-match"), request.header("if-none-match")
+    if none_match is not None:
+        if match is not None or none_match.strip() != "*":
+            raise InvalidCommand(
+                f"header 'If-None-Match' is {none_match[:40]!r}: * for a topic without messages,"
+                " and no If-Match beside it"
+            )
+        return 0
+    if match is None:
+        return None
+    found = ENTITY_TAG.fullmatch(match.strip())
+    offset = int(found[2]) if found is not None else -1
+    if not 0 <= offset <= IF_LAST_MOST:
+        raise InvalidCommand(
+            f"header 'If-Match' is {match[:40]!r}: the offset of the topic's last message, or 0 for none"
+        )
+    return offset
 
 
 def number_of(name: str, text: str | None, low: float, high: float) -> float | None:

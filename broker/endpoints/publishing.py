@@ -6,9 +6,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import flag_of, number_of, topic_of
+from broker.endpoints.parameters import flag_of, if_last_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
-from extra.errors import ExtraError, InvalidCommand, LimitExceeded
+from extra.errors import ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
 from extra.http import Request, Response, json_response
 from extra.payloads import JSONValue, content_type_flaw, headers_flaw
 from extra.protocols.commands import (
@@ -52,7 +52,7 @@ class Publisher:
 
     def publish_at_once(self, request: Request) -> Response | None:
         """Do what `publish` does, if all of the body is there and nothing else has to be waited for."""
-        if not request.body_arrived or _key_of(request) is not None:
+        if not request.body_arrived or _key_of(request) is not None or if_last_of(request) is not None:
             return None
         properties = _properties_of(request)
         payload = request.arrived_body(self.broker.limits.max_payload_bytes, "broker.max_payload_bytes")
@@ -70,6 +70,8 @@ class Publisher:
 
     async def clear(self, request: Request) -> Response:
         """Let go of what the topic retains; 204 also when there was nothing."""
+        if request.header("if-match") is not None or request.header("if-none-match") is not None:
+            raise InvalidCommand("If-Match and If-None-Match are for publishing: DELETE takes neither")
         await self.broker.clear(topic_of(request))
         return Response(204)
 
@@ -93,6 +95,7 @@ class Publisher:
         answers: list[JSONValue] = []
         messages: list[Message] = []
         keys: list[str | None] = []
+        if_lasts: list[int | None] = []
         places: list[int] = []
         for item in items:
             if isinstance(item, Rejected):
@@ -100,26 +103,31 @@ class Publisher:
                 continue
             messages.append(message_of(item, self.broker))
             keys.append(item.key)
+            if_lasts.append(item.if_last)
             places.append(len(answers))
             answers.append(None)
-        for place, outcome in zip(places, await self.broker.publish_messages(messages, keys), strict=True):
-            if isinstance(outcome, ExtraError):
+        outcomes = await self.broker.publish_messages(messages, keys, if_lasts)
+        for place, outcome in zip(places, outcomes, strict=True):
+            if isinstance(outcome, PreconditionFailed):
+                found: dict[str, JSONValue] = {"offset": outcome.offset, "cursor": outcome.cursor}
+                answers[place] = self._refusal(outcome.code, str(outcome), found)
+            elif isinstance(outcome, ExtraError):
                 answers[place] = self._refusal(outcome.code, str(outcome))
             else:
                 answers[place] = _told(outcome)
         failed = [each for each in answers if isinstance(each, dict) and "error" in each]
         return json_response(answers, 207 if failed else 201)
 
-    def _refusal(self, code: str, message: str) -> JSONValue:
+    def _refusal(self, code: str, message: str, more: dict[str, JSONValue] | None = None) -> JSONValue:
         self.hub.tally.count("http", code, message)
-        return {"error": {"code": code, "message": message}}
+        return {"error": {"code": code, "message": message, **(more or {})}}
 
     async def _publish(self, request: Request, retain: bool) -> Response:
-        key = _key_of(request)
+        key, if_last = _key_of(request), if_last_of(request)
         properties = _properties_of(request)
         payload = await request.body(self.broker.limits.max_payload_bytes, "broker.max_payload_bytes")
         message = self._message(request, properties, payload, retain)
-        return _receipt(await self.broker.publish_message(message, key))
+        return _receipt(await self.broker.publish_message(message, key, if_last))
 
     def _message(self, request: Request, properties: "_Properties", payload: bytes, retain: bool) -> Message:
         ttl, headers, given_type = properties
@@ -178,7 +186,7 @@ def _receipt(receipt: Receipt) -> Response:
         201,
         msgspec.json.encode(_told(receipt)),
         content_type="application/json",
-        headers=(("Extra-Cursor", receipt.cursor),),
+        headers=(("Extra-Cursor", receipt.cursor), ("ETag", f'"{receipt.offset}"')),
     )
 
 

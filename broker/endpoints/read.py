@@ -105,6 +105,8 @@ class Reader:
             ("Extra-Cursor", page.resume or page.cursor),
             *preference,
         ]
+        if page.last_offset is not None:
+            headers.append(("ETag", f'"{page.last_offset}"'))
         if self.hub.is_draining:
             headers.append(("Retry-After", str(1 + int(self.hub.reconnect_after()))))
         if page.resume:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from broker.settings import SETTINGS
-from extra.errors import ExtraError, LimitExceeded
+from extra.errors import ExtraError, LimitExceeded, PreconditionFailed
 from extra.http import STATUSES, Response, problem
 
 __all__ = [
@@ -29,7 +29,7 @@ CLOSE_CODES: Final[Mapping[str, int]] = {
 """The WebSocket close code of each reason for which the broker ends a connection."""
 
 
-KEYS: Final = frozenset([setting.key for setting in SETTINGS])
+KEYS: Final = frozenset(["policies.max_payload_bytes", *[setting.key for setting in SETTINGS]])
 DOTTED: Final = re.compile(r"[a-z]+\.[a-z_]+")
 
 
@@ -59,6 +59,9 @@ def error_response(error: Exception) -> Response:
     status = getattr(error, "status", STATUSES.get(error.code, 500))
     headers = getattr(error, "response_headers", (("Retry-After", "1"),) if error.temporary else ())
     message = str(error)
+    if isinstance(error, PreconditionFailed):
+        headers = (("ETag", f'"{error.offset}"'), ("Extra-Cursor", error.cursor))
+        return problem(status, error.code, message, headers=headers, offset=error.offset, cursor=error.cursor)
     if error.code == LimitExceeded.code and (limit := limit_in(message)):
         return problem(status, error.code, message, headers=headers, limit=limit)
     return problem(status, error.code, message, headers=headers)

@@ -22,7 +22,7 @@ from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
 from broker.endpoints.publishing import message_of
 from broker.endpoints.reasons import CLOSE_CODES, NotSubscribed
-from extra.errors import ChannelClosed, ExtraError, InvalidCommand
+from extra.errors import ChannelClosed, ExtraError, InvalidCommand, PreconditionFailed
 from extra.http import Request, Response, WebSocket, WebSocketResponse
 from extra.protocols.commands import (
     Ack,
@@ -98,7 +98,7 @@ class WebSockets:
 class WebSocketFeed(Feed):
     """One WebSocket session: a `WebSocketTaker`."""
 
-    def __init__(self, hub: Hub, is_msgpack: bool, overflow: str, first: Subscribe | None) -> None:
+    def __init__(self, hub: Hub, is_msgpack: bool, overflow: str | None, first: Subscribe | None) -> None:
         forms = hub.forms
         super().__init__(
             hub.broker, hub.flusher, forms.binary_frame if is_msgpack else forms.text_frame, overflow
@@ -240,7 +240,7 @@ class WebSocketFeed(Feed):
 
     def _publish_at_once(self, command: Publish) -> bool:
         """Publish, and return True, unless something has to be waited for."""
-        if command.key is not None or not self.session.has_room():
+        if command.key is not None or command.if_last is not None or not self.session.has_room():
             return False
         message = message_of(command, self.broker)
         try:
@@ -269,7 +269,9 @@ class WebSocketFeed(Feed):
         """Publish, and answer each command in its turn."""
         broker = self.broker
         messages = [message_of(command, broker) for command in run]
-        answers = await broker.publish_messages(messages, [command.key for command in run])
+        answers = await broker.publish_messages(
+            messages, [command.key for command in run], [command.if_last for command in run]
+        )
         for command, answer in zip(run, answers, strict=True):
             if isinstance(answer, ExtraError):
                 await self._fail(command, answer)
@@ -286,7 +288,10 @@ class WebSocketFeed(Feed):
     def _push_error(self, command: Command, error: ExtraError) -> None:
         message = str(error)
         self.hub.tally.count("websocket", error.code, message)
-        self.push(ErrorPush(id=command.id, code=error.code, message=message, temporary=error.temporary))
+        push = ErrorPush(id=command.id, code=error.code, message=message, temporary=error.temporary)
+        if isinstance(error, PreconditionFailed):
+            push.offset, push.cursor = error.offset, error.cursor
+        self.push(push)
 
     async def _subscribe(self, command: Subscribe) -> None:
         filters = list(dict.fromkeys(command.filters))
@@ -297,6 +302,7 @@ class WebSocketFeed(Feed):
             self.session, filters, since, retained=command.retained, replay_all=command.replay == "all"
         )
         if overflow is not None:
+            self.session.has_overflow = True
             self.session.outbox.overflow = overflow
         await broker.catch_up(self.session)
         self.push(

@@ -77,7 +77,7 @@ class Unopened:
 class EventFeed(Feed):
     """One event stream: a `StreamTaker`."""
 
-    def __init__(self, hub: Hub, form: WireForm, overflow: str) -> None:
+    def __init__(self, hub: Hub, form: WireForm, overflow: str | None) -> None:
         super().__init__(hub.broker, hub.flusher, form, overflow)
         self.hub = hub
         self.stream: Stream | None = None

@@ -12,14 +12,21 @@ __all__ = ["Batch", "Placed", "runs_of"]
 class Placed:
     """A message with the place that it is to have: at `offset`, from `now` and `time` on.
 
-    `key` is the digest of its idempotency key, or empty. Of a message that is not kept is written only that
-    its topic has lost it.
+    `key` is the digest of its idempotency key, or empty. Of a message that is not kept or not durable is
+    written only that its topic has lost it; one that is not durable is not retained, either.
     """
 
-    __slots__ = ("is_kept", "key", "message", "now", "offset", "time")
+    __slots__ = ("is_durable", "is_kept", "key", "message", "now", "offset", "time")
 
     def __init__(
-        self, message: Message, offset: int, now: float, time: float, key: bytes = b"", is_kept: bool = True
+        self,
+        message: Message,
+        offset: int,
+        now: float,
+        time: float,
+        key: bytes = b"",
+        is_kept: bool = True,
+        is_durable: bool = True,
     ) -> None:
         self.message = message
         self.offset = offset
@@ -27,6 +34,7 @@ class Placed:
         self.time = time
         self.key = key
         self.is_kept = is_kept
+        self.is_durable = is_durable
 
 
 @dataclass

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import deque
-from typing import final
+from typing import TypeAlias, final
 
 from broker.engines.batch import Placed
 from extra.errors import ExtraError
 from extra.pubsub import Message
 
-__all__ = ["Clearing", "KeyWindow", "Queued", "Ticket"]
+__all__ = ["Clearing", "Conflict", "Entry", "KeyWindow", "Queued", "Ticket"]
 
 
 @final
@@ -63,10 +63,11 @@ class Queued(Placed):
         time: float,
         key: bytes,
         is_kept: bool,
+        is_durable: bool,
         ticket: Ticket,
         number: int,
     ) -> None:
-        super().__init__(message, offset, now, time, key, is_kept)
+        super().__init__(message, offset, now, time, key, is_kept, is_durable)
         self.ticket = ticket
         self.number = number
 
@@ -85,6 +86,26 @@ class Clearing:
         self.topic = topic
         self.offset = offset
         self.ticket = ticket
+
+
+@final
+class Conflict:
+    """A message whose condition did not hold at its place in the queue: `last` was the topic's last offset.
+
+    Its publisher is told when what is before it has taken effect: until then that may be refused.
+    """
+
+    __slots__ = ("if_last", "last", "number", "ticket", "topic")
+
+    def __init__(self, topic: str, if_last: int, last: int, ticket: Ticket, number: int) -> None:
+        self.topic = topic
+        self.if_last = if_last
+        self.last = last
+        self.ticket = ticket
+        self.number = number
+
+
+Entry: TypeAlias = Queued | Clearing | Conflict
 
 
 @final

@@ -22,7 +22,7 @@ from then on, at once. Reading goes on. Once a second the file is opened anew an
 much as a batch, publishing goes on, with the offsets that the refused messages would have had.
 
 Invariants between calls: `queue`, the batch that is being written and `applying` hold messages by rising
-offset, with no hole, from `log.head` + 1 to `last_offset`; what is in `applying` has been written; while
+offset, with no hole, from `log.head` + 1 to `last_placed`; what is in `applying` has been written; while
 there is trouble, nothing is queued or being written.
 """
 
@@ -38,7 +38,7 @@ from typing import Final, final
 from broker.engines.batch import Batch, Placed
 from broker.engines.connecting import Connect
 from broker.engines.failures import StoreRefused, is_full, reason_of
-from broker.engines.queued import Clearing, KeyWindow, Queued, Ticket
+from broker.engines.queued import Clearing, Conflict, Entry, KeyWindow, Queued, Ticket
 from broker.engines.records import check_storable
 from broker.engines.restoring import restore, restore_keys, restore_states
 from broker.engines.retaining import Retaining
@@ -53,11 +53,13 @@ from extra.pubsub import (
     Engine,
     Log,
     Message,
+    Policy,
     PolicyTable,
     RetainedMessages,
     Slice,
     SystemClock,
 )
+from extra.pubsub.conditions import precondition_failed
 from extra.pubsub.journal import Journal
 from extra.pubsub.search import finish
 
@@ -71,6 +73,12 @@ BATCH_LIMIT_BYTES: Final = 8 * 1024 * 1024
 
 GONE_LIMIT_MESSAGES: Final = 1000
 """When so many messages have gone from memory, they go from the file without waiting for the second."""
+
+LAST: Final = "last"
+"""The kind of the states that say which message was a topic's last one, where that has expired and gone."""
+
+ALWAYS: Final = -1
+"""No condition: the message is appended whatever the last one of its topic is."""
 
 STRIDE_BYTES: Final = 64 * 1024
 """So much is delivered in one stretch, before outboxes are written: a fraction of an outbox."""
@@ -110,9 +118,11 @@ class SQLiteEngine(Engine):
         self.keys = KeyWindow(idempotency_window_s, idempotency_limit_keys)
         self.kept_keys: list[tuple[bytes, int, float]] = []
         self.room = Room(queue_limit_messages, queue_limit_bytes)
-        self.queue: deque[Queued | Clearing] = deque()
-        self.applying: deque[Queued | Clearing] = deque()
-        self.last_offset = 0
+        self.queue: deque[Entry] = deque()
+        self.applying: deque[Entry] = deque()
+        self.last_placed = 0
+        self.placed_last: dict[str, int] = {}  # of topics that have something in the queue or on its way
+        self.expired_lasts: set[str] = set()  # topics of which a state says what the last message was
         self.retaining = Retaining()
         self.kept_states = States()
         self.doubtful: dict[str, None] = {}
@@ -151,7 +161,7 @@ class SQLiteEngine(Engine):
             await worker.call(self.store.close)
             worker.stop()
             raise failure
-        self.last_offset = self.log.head
+        self.last_placed = self.log.head
         self.delivery = delivery
         if self.kept_states.waiting:
             self._schedule()
@@ -213,6 +223,16 @@ class SQLiteEngine(Engine):
         await ticket.decided()
         return ticket.answer()
 
+    async def append_if(self, message: Message, key: bytes, if_last: int) -> int:
+        ticket = Ticket(1)
+        if not self._enqueue(message, key, ticket, 0, if_last):
+            await self._enter(message, key, ticket, 0, if_last)
+        await ticket.decided()
+        return ticket.answer()
+
+    def last_offset(self, topic: str) -> int:
+        return self.log.last_offset(topic)
+
     async def append_many(self, messages: list[Message], keys: list[bytes]) -> list[int | ExtraError]:
         ticket = Ticket(len(messages))
         number = 0
@@ -271,6 +291,16 @@ class SQLiteEngine(Engine):
 
     # Upkeep
 
+    def policies(self) -> PolicyTable:
+        return self.log.policies
+
+    def policy(self, topic: str) -> Policy:
+        return self.log.policy(topic)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        self.log.set_policies(policies)
+        self.kept.apply(policies)
+
     def sweep(self) -> None:
         """Give back what has become too old, in the file as well, and try the disk again after a failure."""
         now, time = self.clock.now(), self.clock.time()
@@ -320,12 +350,21 @@ class SQLiteEngine(Engine):
             restore(store, self.log, self.kept, now, time)
             self.kept_keys = restore_keys(store, now, time, self.keys.window_s, self.keys.limit)
             restore_states(store, self.kept_states)
+            self.kept.apply(self.log.policies)
+            self._restore_lasts()
             self._begin()
         except sqlite3.Error as error:
             raise StoreRefused(f"{store.path} cannot be used: {reason_of(error)} (store.path)") from None
         self.keys.add(self.kept_keys[0][1] - 1 if self.kept_keys else store.head, 0.0, 0)
         for _, offset, made_at in self.kept_keys:
             self.keys.add(offset, time - (now - made_at), 1)
+
+    def _restore_lasts(self) -> None:
+        for topic, offset in self.kept_states.restored(LAST):
+            if self.log.restore_last(topic, int(offset)):
+                self.expired_lasts.add(topic)
+            else:
+                self.kept_states.keep(LAST, topic, b"")
 
     def _begin(self) -> None:
         """Mark the file as open; where the disk is full, it is read all the same."""
@@ -344,7 +383,9 @@ class SQLiteEngine(Engine):
         if self.is_closing or self.delivery is None:
             raise EngineUnavailable("the store is not open")
 
-    def _enqueue(self, message: Message, key: bytes, ticket: Ticket, number: int) -> bool:
+    def _enqueue(
+        self, message: Message, key: bytes, ticket: Ticket, number: int, if_last: int = ALWAYS
+    ) -> bool:
         """Queue a message if that can be done at once; return whether it was. Raises why it cannot be at
         all.
         """
@@ -354,10 +395,12 @@ class SQLiteEngine(Engine):
             return False
         if not self.room.take(message.size):
             return False
-        self._put(message, key, ticket, number)
+        self._put(message, key, ticket, number, if_last)
         return True
 
-    async def _enter(self, message: Message, key: bytes, ticket: Ticket, number: int) -> None:
+    async def _enter(
+        self, message: Message, key: bytes, ticket: Ticket, number: int, if_last: int = ALWAYS
+    ) -> None:
         """Queue a message when there is room for it. Raises as `_enqueue`; cancelled, it is not queued."""
         await self.room.enter(message.size)
         try:
@@ -368,24 +411,32 @@ class SQLiteEngine(Engine):
         except BaseException:
             self.room.leave(1, message.size)
             raise
-        self._put(message, key, ticket, number)
+        self._put(message, key, ticket, number, if_last)
 
-    def _put(self, message: Message, key: bytes, ticket: Ticket, number: int) -> None:
+    def _put(self, message: Message, key: bytes, ticket: Ticket, number: int, if_last: int) -> None:
         topic = message.topic
-        topic_log = self.log.topics.get(topic)
-        policy = topic_log.policy if topic_log is not None else self.log.policies.policy(topic)
-        self.last_offset += 1
+        if if_last != ALWAYS:
+            last = self.placed_last.get(topic) or self.log.last_offset(topic)
+            if last != if_last:
+                self.room.leave(0, message.size)
+                self.queue.append(Conflict(topic, if_last, last, ticket, number))
+                self._schedule()
+                return
+        policy = self.log.policy(topic)
+        self.last_placed += 1
         queued = Queued(
             message,
-            self.last_offset,
+            self.last_placed,
             self.clock.now(),
             self.clock.time(),
             key if self.keys.limit else b"",
             policy.messages > 0,
+            policy.durable,
             ticket,
             number,
         )
         self.queue.append(queued)
+        self.placed_last[topic] = queued.offset
         if message.retained:
             self.retaining.add(queued)
         self._schedule()
@@ -413,19 +464,25 @@ class SQLiteEngine(Engine):
         batch = Batch(
             placed[-1].offset if placed else self.store.head,
             placed,
-            cleared=[(entry.topic, entry.offset) for entry in entries if isinstance(entry, Clearing)],
+            cleared=[
+                (entry.topic, entry.offset)
+                for entry in entries
+                if isinstance(entry, Clearing)
+                or (isinstance(entry, Queued) and entry.message.retained and not entry.is_durable)
+            ],
             forgotten_until=self.log.forgotten_until,
             states=states,
         )
         if self.is_clearing_due or self.is_closing or len(self.journal.evicted) >= GONE_LIMIT_MESSAGES:
             self.is_clearing_due = False
             batch.gone = self._take_journal(entries)
+            batch.states = {**states, **self._lasts(batch.gone)}
             batch.keys_until = self.keys.drop_old(self.clock.time())
         self.is_writing = True
         self.worker.submit(partial(self.store.write, batch), partial(self._written, batch, entries))
 
-    def _next_entries(self) -> list[Queued | Clearing]:
-        entries: list[Queued | Clearing] = []
+    def _next_entries(self) -> list[Entry]:
+        entries: list[Entry] = []
         size = 0
         while self.queue and len(entries) < BATCH_LIMIT_MESSAGES and size < BATCH_LIMIT_BYTES:
             entry = self.queue.popleft()
@@ -434,7 +491,7 @@ class SQLiteEngine(Engine):
                 size += entry.message.size
         return entries
 
-    def _take_journal(self, entries: list[Queued | Clearing]) -> Journal:
+    def _take_journal(self, entries: list[Entry]) -> Journal:
         """Return what has gone since the last time, but for topics that are known again.
 
         Those that are about to be are looked at again the next time: they may be refused.
@@ -450,7 +507,20 @@ class SQLiteEngine(Engine):
                 del gone.forgotten[topic]
         return gone
 
-    def _written(self, batch: Batch, entries: list[Queued | Clearing], error: Exception | None) -> None:
+    def _lasts(self, gone: Journal) -> dict[tuple[str, str], bytes]:
+        """Return what is to be kept of topics whose last message has expired: nothing else says where it was.
+
+        What is behind it does not matter: the higher offset counts.
+        """
+        states = {(LAST, topic): str(offset).encode() for topic, offset in gone.lasts.items()}
+        self.expired_lasts.update(gone.lasts)
+        for topic in gone.forgotten:
+            if topic in self.expired_lasts:
+                self.expired_lasts.discard(topic)
+                states[LAST, topic] = b""
+        return states
+
+    def _written(self, batch: Batch, entries: list[Entry], error: Exception | None) -> None:
         """Go on when a batch is done with: the next one is written while this one is delivered."""
         self.is_writing = False
         if error is not None:
@@ -481,6 +551,9 @@ class SQLiteEngine(Engine):
             if isinstance(entry, Queued):
                 size += entry.message.size
                 entry.ticket.decide(entry.number, self._deliver(entry))
+            elif isinstance(entry, Conflict):
+                error = precondition_failed(entry.topic, entry.if_last, entry.last, self.log.epoch)
+                entry.ticket.decide(entry.number, error)
             else:
                 kept = self.kept.messages.get(entry.topic)
                 is_there = kept is not None and kept.offset == entry.offset
@@ -495,6 +568,8 @@ class SQLiteEngine(Engine):
     def _deliver(self, queued: Queued) -> int:
         """Put a message into the log and hand it to those who want it; return to how many."""
         message = queued.message
+        if self.placed_last.get(message.topic) == queued.offset:
+            del self.placed_last[message.topic]
         self.log.append(message, queued.now, queued.time)
         if message.retained:
             self.kept.put(message)
@@ -520,7 +595,7 @@ class SQLiteEngine(Engine):
 
     # When the file cannot be written
 
-    def _fail(self, batch: Batch, entries: list[Queued | Clearing], cause: Exception) -> None:
+    def _fail(self, batch: Batch, entries: list[Entry], cause: Exception) -> None:
         """Refuse what could not be written and all behind it, and go on without writing."""
         self._note_failure(cause)
         error = EngineUnavailable(self.failure)
@@ -530,13 +605,16 @@ class SQLiteEngine(Engine):
         self.kept_states.failed(error)
         refused = [*entries, *self.queue]
         self.queue.clear()
-        self.last_offset = self.store.head
+        self.placed_last = {entry.topic: entry.offset for entry in self.applying if isinstance(entry, Queued)}
+        self.last_placed = self.store.head
         size = 0
         for entry in refused:
             if isinstance(entry, Queued):
                 size += entry.message.size
                 if entry.message.retained:
                     self.retaining.discard(entry)
+                entry.ticket.decide(entry.number, error)
+            elif isinstance(entry, Conflict):
                 entry.ticket.decide(entry.number, error)
             else:
                 entry.ticket.decide(0, error)

@@ -434,11 +434,11 @@ class Store:
             if number is None:
                 number = self._number(topic)
                 bounds[topic] = 0
-            if placed.is_kept:
+            if placed.is_kept and placed.is_durable:
                 messages += values_of(message, offset, number, placed.time)
             else:
                 bounds[topic] = floors[topic] = offset
-            if message.retained and batch.retained is None:
+            if message.retained and placed.is_durable and batch.retained is None:
                 retained += values_of(message, offset, topic, placed.time)
             if placed.key:
                 keys += (offset, placed.key, placed.time)

@@ -75,16 +75,19 @@ class Publisher:
         key: str | None = None,
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
+        if_last: int | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
 
         The broker publishes it once, also if a kept connection turns out to be stale and it has to be sent
         again: it goes with an idempotency key, `key` or one made here. When this raises, it may have been
-        published, but for the first four errors. In `headers`, HTTP carries names in lower case and values in
-        Latin-1.
+        published, but for the first five errors. With `if_last` it is published if the last message of the
+        topic has this offset; 0 is for a topic that has none yet. In `headers`, HTTP carries names in lower
+        case and values in Latin-1.
 
         Raises:
+            PreconditionFailed: another message is the last one; its `offset` tells which.
             InvalidTopic: not a topic, or one that starts with `$`.
             InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
             InvalidCommand: another argument is not what it should be.
@@ -95,7 +98,7 @@ class Publisher:
             TimeoutError: nothing came in time.
             TypeError: an argument is not of its type.
         """
-        check_publication(topic, retain, ttl, key, content_type, dict(headers or {}))
+        check_publication(topic, retain, ttl, key, content_type, dict(headers or {}), if_last)
         message = compose(topic, data, content_type=content_type)
         query = [("key", key if key is not None else uuid.uuid4().hex)]
         if ttl is not None:
@@ -104,7 +107,8 @@ class Publisher:
             "PUT" if retain else "POST",
             self._address.topic_target(topic, query),
             message.payload,
-            _request_headers(content_type or USUAL_CONTENT_TYPE[message.kind], headers or {}),
+            _request_headers(content_type or USUAL_CONTENT_TYPE[message.kind], headers or {})
+            | ({} if if_last is None else {"If-Match": f'"{if_last}"'}),
             timeout_s=timeout_s,
         )
         if answer.status != 201:
@@ -126,6 +130,7 @@ def publish(
     key: str | None = None,
     content_type: str | None = None,
     headers: Mapping[str, str] | None = None,
+    if_last: int | None = None,
     timeout_s: float = 10.0,
 ) -> Receipt:
     """Publish to the broker at `url`, over this thread's connection to it: see `Publisher.publish`."""
@@ -140,6 +145,7 @@ def publish(
             key=key,
             content_type=content_type,
             headers=headers,
+            if_last=if_last,
             timeout_s=timeout_s,
         )
     )

@@ -26,7 +26,7 @@ from extra.client.backoff import Backoff
 from extra.client.caller import Answer
 from extra.client.exchange import exchange
 from extra.client.messages import Messages
-from extra.client.problems import error_from_code
+from extra.client.problems import error_from_code, last_offset_of
 from extra.client.publications import Publications
 from extra.client.subscription import Subscription
 from extra.client.subscriptions import Subscriptions, message_of
@@ -205,15 +205,18 @@ class Client:
         key: str | None = None,
         content_type: str | None = None,
         headers: dict[str, str] | None = None,
+        if_last: int | None = None,
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
 
         Waits for the receipt, across lost connections if need be; the caller's `asyncio.timeout` gives it up.
         What was sent and not answered is sent again with the same idempotency key, `key` or one made here:
         the broker publishes it once, as long as the connection is not lost for longer than it remembers keys
-        (two minutes). When cancelled, it may have been published.
+        (two minutes). When cancelled, it may have been published. With `if_last` it is published if the last
+        message of the topic has this offset; 0 is for a topic that has none yet.
 
         Raises:
+            PreconditionFailed: another message is the last one; its `offset` tells which.
             InvalidTopic: not a topic, or one that starts with `$`.
             InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
             InvalidCommand: another argument is not what it should be.
@@ -223,7 +226,7 @@ class Client:
             TypeError: an argument is not of its type.
         """
         settings = self._require_open()
-        check_publication(topic, retain, ttl, key, content_type, headers)
+        check_publication(topic, retain, ttl, key, content_type, headers, if_last)
         check_topic(topic)
         message = compose(topic, data, content_type=content_type, headers=headers)
         identifier = next(self._numbers)
@@ -237,6 +240,7 @@ class Client:
             key=key if key is not None else f"{self._key_prefix}-{identifier}",
             content_type=content_type,
             headers=headers,
+            if_last=if_last,
         )
         try:
             command = settings.codec.encode(publish)
@@ -248,7 +252,7 @@ class Client:
         self,
         *filters: str,
         since: str = "now",
-        overflow: str = "disconnect",
+        overflow: str | None = None,
         retained: bool | None = None,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> Messages:
@@ -257,8 +261,9 @@ class Client:
         `since` is a cursor, "start", "now" or "last:N"; `retained` (default: with "now") brings the retained
         messages first. A subscriber that does not keep up goes back to the log under `overflow="disconnect"`,
         and loses what the log no longer has; "drop-oldest" and "latest" drop from what is buffered, and when
-        all subscriptions of the client say the same, from what the broker has buffered for it. Either way
-        `on_gap` is called in order; see `Messages` for what happens without one.
+        all subscriptions of the client say the same, from what the broker has buffered for it. With None the
+        policy of the broker says what is dropped there, and nothing is dropped here. Either way `on_gap` is
+        called in order; see `Messages` for what happens without one.
 
         Raises:
             TypeError: an argument is not of its type; InvalidCommand: there is no filter.
@@ -334,6 +339,7 @@ class Client:
             more=answer.headers.get("extra-more") == "true",
             resume=resume,
             lost_until=parse_cursor(resume).known if resume else 0,
+            last_offset=last_offset_of(answer.headers),
         )
 
     async def _call(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
@@ -436,7 +442,7 @@ class Client:
             receipt = Receipt(push.topic, push.offset, push.cursor, push.subscribers)
             self._publications.answer(push.id, receipt)
         elif isinstance(push, ErrorPush) and isinstance(push.id, int):
-            error = error_from_code(push.code, push.message)
+            error = error_from_code(push.code, push.message, push.offset, push.cursor)
             if isinstance(error, BrokerClosed):
                 raise error  # the next connection may have more luck
             self._publications.answer(push.id, error)

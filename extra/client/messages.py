@@ -32,7 +32,7 @@ class Messages:
         taken: Callable[[Subscription], None],
         leave: Callable[[Subscription], None],
         filters: Iterable[str],
-        overflow: str,
+        overflow: str | None,
         on_gap: Callable[[Gap], None] | None,
     ) -> None:
         self._subscribe = subscribe

@@ -1,11 +1,12 @@
 """Errors that a broker tells of, as the exceptions that it raised there."""
 
 import json
+from collections.abc import Mapping
 
 from extra import errors
-from extra.errors import BrokerClosed, ExtraError, RemoteProtocolError
+from extra.errors import BrokerClosed, ExtraError, PreconditionFailed, RemoteProtocolError
 
-__all__ = ["error_from_answer", "error_from_code"]
+__all__ = ["error_from_answer", "error_from_code", "last_offset_of"]
 
 _CLASSES = {
     kind.code: kind
@@ -14,13 +15,15 @@ _CLASSES = {
 }
 
 
-def error_from_code(code: str, message: str) -> ExtraError:
-    """Return the error that has this stable code.
+def error_from_code(code: str, message: str, offset: object = None, cursor: object = None) -> ExtraError:
+    """Return the error that has this stable code; `offset` and `cursor` are of a condition that did not hold.
 
     A code of a newer broker, or one that has no class here, gives an `ExtraError` whose message begins with
     it.
     """
     kind = _CLASSES.get(code)
+    if kind is PreconditionFailed and isinstance(offset, int) and isinstance(cursor, str):
+        return PreconditionFailed(message, offset, cursor)
     return kind(message) if kind is not None else ExtraError(f"{code}: {message}")
 
 
@@ -35,7 +38,15 @@ def error_from_answer(status: int, content_type: str, body: bytes, url: str) -> 
         except ValueError:
             problem = None
         if isinstance(problem, dict) and isinstance(problem.get("code"), str):
-            return error_from_code(problem["code"], str(problem.get("detail", "")))
+            return error_from_code(
+                problem["code"], str(problem.get("detail", "")), problem.get("offset"), problem.get("cursor")
+            )
     if status in (502, 503, 504):
         return BrokerClosed(f"no broker behind {url}: status {status}")
     return RemoteProtocolError(f"{url} answers with status {status}, not as a broker does")
+
+
+def last_offset_of(headers: Mapping[str, str]) -> int | None:
+    """Return the offset of a topic's last message that an answer tells, None where it tells none."""
+    tag = headers.get("etag", "").strip('"')
+    return int(tag) if tag.isascii() and tag.isdigit() else None

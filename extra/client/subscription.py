@@ -63,7 +63,12 @@ class Subscription:
     """
 
     def __init__(
-        self, filters: Iterable[str], since: str, overflow: str, retained: bool | None, limit_bytes: int
+        self,
+        filters: Iterable[str],
+        since: str,
+        overflow: str | None,
+        retained: bool | None,
+        limit_bytes: int,
     ) -> None:
         self.filters = tuple(dict.fromkeys(filters))
         if not self.filters:
@@ -73,8 +78,8 @@ class Subscription:
         self.since = since
         self.position = parse_since(since).position
         self.began = self.position
-        self.inbox = Outbox(None, limit_bytes, parse_overflow(overflow))
-        self.overflow = cast(Overflow, overflow)  # checked just above
+        self.inbox = Outbox(None, limit_bytes, parse_overflow(overflow or "disconnect"))
+        self.overflow = cast("Overflow | None", overflow)  # checked just above
         self.state = State.WAITING
         self.changed = asyncio.Event()
         self.complete = True
@@ -94,11 +99,16 @@ class Subscription:
         return self._is_confirmed or (self.position is not None and len(self.inbox) > 0)
 
     @property
+    def waits(self) -> bool:
+        """Whether what does not fit into the inbox is waited for, and not dropped."""
+        return self.overflow in (None, "disconnect")
+
+    @property
     def is_crowded(self) -> bool:
         """Whether more than half of the inbox is taken up."""
         return self.inbox.size * 2 > self.inbox.limit_bytes
 
-    def command(self, identifier: str, overflow: Overflow) -> Subscribe:
+    def command(self, identifier: str, overflow: Overflow | None) -> Subscribe:
         """Return the command that asks for what is still to come."""
         position = self.position
         since = self.since

@@ -81,7 +81,7 @@ class Subscriptions:
         if turn is None or turn.subscription.state is not State.REPLAYING:
             return None
         subscription = turn.subscription
-        waits = subscription.overflow == "disconnect" and subscription.is_entered and subscription.is_crowded
+        waits = subscription.waits and subscription.is_entered and subscription.is_crowded
         return subscription if waits else None
 
     def add(self, subscription: Subscription) -> None:
@@ -185,7 +185,7 @@ class Subscriptions:
         turn = self._turn = _Turn(subscription, f"p{self._number}", f"s{self._number}")
         self._send(Ping(id=turn.ping_id), subscription.command(turn.subscribe_id, self._overflow()))
 
-    def _overflow(self) -> Overflow:
+    def _overflow(self) -> Overflow | None:
         """Return the policy of the connection: what all have chosen, else the one that loses nothing."""
         policies = {subscription.overflow for subscription in self._subscriptions}
         return policies.pop() if len(policies) == 1 else "disconnect"

@@ -55,6 +55,7 @@ STATUSES: Final[Mapping[str, int]] = {
     "method_not_allowed": 405,
     "request_timeout": 408,
     "unrecoverable_position": 410,
+    "precondition_failed": 412,
     "redirect": 302,
     "conflict": 409,
     "gone": 410,

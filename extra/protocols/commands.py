@@ -108,6 +108,7 @@ class Publish(Struct):
     key: str | None = None
     content_type: str | None = None
     headers: dict[str, str] | None = None
+    if_last: int | None = None
 
 
 class Ack(Struct, tag="ack", tag_field="op", omit_defaults=True):
@@ -216,6 +217,7 @@ class _Publish(Struct, tag="publish", tag_field="op"):
     key: _Key | None = None
     content_type: str | None = None
     headers: dict[str, str] | None = None
+    if_last: _Offset | None = None
 
 
 _Wire: TypeAlias = Subscribe | Unsubscribe | _Publish | Ack | Ping
@@ -403,6 +405,7 @@ def _publish(form: _Format, publish: _Publish) -> Publish:
         publish.key,
         publish.content_type,
         publish.headers,
+        publish.if_last,
     )
 
 

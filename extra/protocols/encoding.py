@@ -71,6 +71,7 @@ def _publish_fields(
         "key": publish.key,
         "content_type": content_type,
         "headers": publish.headers,
+        "if_last": publish.if_last,
     }
     fields.update((name, value) for name, value in options.items() if value is not None)
     return fields

@@ -93,12 +93,17 @@ class GapPush(Struct, tag="gap", tag_field="op", kw_only=True, omit_defaults=Tru
 
 
 class ErrorPush(Struct, tag="error", tag_field="op", kw_only=True, omit_defaults=True):
-    """Takes the place of an answer, or says what was wrong with a frame."""
+    """Takes the place of an answer, or says what was wrong with a frame.
+
+    `offset` and `cursor` are those of the topic's last message, where that is not the one that it was to be.
+    """
 
     id: str | int | None = None
     code: str
     message: str
     temporary: bool
+    offset: int | None = None
+    cursor: str | None = None
 
 
 class Goodbye(Struct, tag="goodbye", tag_field="op", kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from extra.errors import InvalidCommand
+from extra.pubsub.conditions import IF_LAST_MOST
 
 __all__ = [
     "HISTORY_LIMIT",
@@ -35,13 +36,19 @@ def check_ttl(ttl: float) -> None:
 
 
 def check_publication(
-    topic: object, retain: object, ttl: object, key: object, content_type: object, headers: object
+    topic: object,
+    retain: object,
+    ttl: object,
+    key: object,
+    content_type: object,
+    headers: object,
+    if_last: object = None,
 ) -> None:
     """Check what is given to `publish`, except the value and whether the topic is one.
 
     Raises:
         TypeError: an argument is not of its type.
-        InvalidCommand: a `ttl` or `key` is not one.
+        InvalidCommand: a `ttl`, `key` or `if_last` is not one.
     """
     if not isinstance(topic, str):
         raise _wrong("topic", "a string", topic)
@@ -57,6 +64,11 @@ def check_publication(
         size = len(key.encode(errors="surrogatepass"))
         if not 0 < size <= KEY_LIMIT_BYTES:
             raise InvalidCommand(f"key of {size} bytes: it has 1 to {KEY_LIMIT_BYTES}")
+    if if_last is not None:
+        if not isinstance(if_last, int) or isinstance(if_last, bool):
+            raise _wrong("if_last", "an offset or None", if_last)
+        if not 0 <= if_last <= IF_LAST_MOST:
+            raise InvalidCommand(f"if_last {if_last}: the offset of a message, or 0 for none")
     if content_type is not None and not isinstance(content_type, str):
         raise _wrong("content_type", "a string or None", content_type)
     if headers is not None:
@@ -77,8 +89,8 @@ def check_subscription(
         InvalidCommand: there is no filter.
     """
     _check_reading(filters, since, retained)
-    if not isinstance(overflow, str):
-        raise _wrong("overflow", "a string", overflow)
+    if overflow is not None and not isinstance(overflow, str):
+        raise _wrong("overflow", "a string or None", overflow)
 
 
 def check_history(filters: tuple[object, ...], since: object, limit: object, retained: object) -> None:

@@ -40,8 +40,9 @@ from extra.pubsub.messages import Messages
 from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
+from extra.pubsub.retention import check_policy
 from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
-from extra.topics import FilterTree, check_filter, check_topic, matches
+from extra.topics import FilterTree, check_filter, check_topic, has_wildcard, matches
 
 __all__ = ["Broker", "BrokerLimits", "Page", "parse_overflow"]
 
@@ -88,6 +89,9 @@ class Page:
     When it is not complete, messages up to `lost_until` are missing and `resume` is where to read all that is
     left; an epoch that is gone has `lost_until` 0. A page from the start is not complete, either, when the
     start is gone; then it has what is left, and `resume` is empty.
+
+    `last_offset` is that of the topic's last message, where one topic was read, and None for filters. As
+    `if_last` it lets something be published only while nothing has been that this page does not know of.
     """
 
     messages: list[Message]
@@ -96,6 +100,7 @@ class Page:
     more: bool
     resume: str = ""
     lost_until: int = 0
+    last_offset: int | None = None
 
 
 @final
@@ -206,23 +211,26 @@ class Broker(Delivery):
         key: str | None = None,
         content_type: str | None = None,
         headers: dict[str, str] | None = None,
+        if_last: int | None = None,
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
 
         Never waits for subscribers, but lets the event loop turn after every 128 KiB that were published.
         `ttl` is in seconds; with a `key` that was used on this topic within
-        `idempotency_window_s`, nothing is published and the first receipt is returned.
+        `idempotency_window_s`, nothing is published and the first receipt is returned. With `if_last` it is
+        published if the last message of the topic has this offset; 0 is for a topic that has none yet.
 
         Raises:
+            PreconditionFailed: another message is the last one; its `offset` tells which.
             InvalidTopic: not a topic, or one that starts with `$`.
             InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
             LimitExceeded: the payload or what is retained is more than a limit.
             EngineUnavailable: the log cannot be written just now.
-            InvalidCommand: `ttl` or `key` is not one.
+            InvalidCommand: `ttl`, `key` or `if_last` is not one.
             BrokerClosed: the broker is not open.
             TypeError: an argument is not of its type.
         """
-        check_publication(topic, retain, ttl, key, content_type, headers)
+        check_publication(topic, retain, ttl, key, content_type, headers, if_last)
         message = compose(
             topic,
             data,
@@ -231,7 +239,7 @@ class Broker(Delivery):
             content_type=content_type,
             headers=headers,
         )
-        return await self.publish_message(message, key)
+        return await self.publish_message(message, key, if_last)
 
     def expiry(self, ttl: float | None) -> float:
         """Return when a message with this time to live expires, in Unix seconds; 0.0 without one.
@@ -243,31 +251,40 @@ class Broker(Delivery):
         check_ttl(ttl)
         return self.clock.time() + ttl
 
-    async def publish_message(self, message: Message, key: str | None = None) -> Receipt:
+    async def publish_message(
+        self, message: Message, key: str | None = None, if_last: int | None = None
+    ) -> Receipt:
         """Publish a message that `compose` or an endpoint has made. Raises as `publish` does."""
         self._check_message(message)
         if self.pace.is_spent():
             await self._turn(message.size)
         if key is not None:
-            return await self._append_once(message, key)
+            return await self._append_once(message, key, if_last)
+        if if_last is not None:
+            return self._published(message, await self.engine.append_if(message, b"", if_last))
         subscribers = self.engine.append_at_once(message)
         if subscribers < 0:
             subscribers = await self.engine.append(message)
         return self._published(message, subscribers)
 
     async def publish_messages(
-        self, messages: list[Message], keys: list[str | None]
+        self, messages: list[Message], keys: list[str | None], if_lasts: list[int | None] | None = None
     ) -> list[Receipt | ExtraError]:
-        """Publish several messages in this order, each with its key or None.
+        """Publish several messages in this order, each with its key or None, and its condition or None.
 
         Returns for each its receipt, or what `publish` would raise: that one fails keeps no other out. An
-        engine that writes in batches takes them as one, so that this waits once and not for each.
+        engine that writes in batches takes them as one, so that this waits once and not for each: but for
+        those with a condition, which are decided one by one.
         """
         answers: list[Receipt | ExtraError | None] = [None] * len(messages)
         run = Run()
         try:
             for index, message in enumerate(messages):
                 key = keys[index]
+                if if_lasts is not None and if_lasts[index] is not None:
+                    await self._append_run(run, answers)
+                    answers[index] = await self._publish_if(message, key, if_lasts[index])
+                    continue
                 try:
                     self._check_message(message)
                     name = b"" if key is None else digest(message.topic, key)
@@ -341,7 +358,7 @@ class Broker(Delivery):
         self,
         *filters: str,
         since: str = "now",
-        overflow: str = "disconnect",
+        overflow: str | None = None,
         retained: bool | None = None,
         on_gap: Callable[[Gap], None] | None = None,
     ) -> Messages:
@@ -349,8 +366,9 @@ class Broker(Delivery):
 
         `since` is a cursor, "start", "now" or "last:N"; `retained` (default: with "now") brings the retained
         messages first. A subscriber that does not keep up goes back to the log under `overflow="disconnect"`,
-        and loses what the log no longer has; "drop-oldest" and "latest" drop from its outbox. Either way
-        `on_gap` is called in order; see `Messages` for what happens without one.
+        and loses what the log no longer has; "drop-oldest" and "latest" drop from its outbox; with None the
+        policy of the first filter says which. Either way `on_gap` is called in order; see `Messages` for what
+        happens without one.
 
         Raises:
             TypeError: an argument is not of its type; InvalidCommand: there is no filter.
@@ -413,6 +431,8 @@ class Broker(Delivery):
         self._check_is_open()
         epoch = self.engine.epoch()
         until = self.delivered
+        is_one = len(filters) == 1 and not has_wildcard(filters[0])
+        last_offset = self.engine.last_offset(filters[0]) if is_one else None
         messages: list[Message] = []
         if retained if retained is not None else since.kind == "now":
             messages = _up_to(until, await self.engine.retained(filters))
@@ -461,14 +481,18 @@ class Broker(Delivery):
             more,
             resume,
             lost_until,
+            last_offset,
         )
 
     # Sessions
 
     def open_session(
-        self, consumer: Consumer, form: WireForm | None = None, *, overflow: str = "disconnect"
+        self, consumer: Consumer, form: WireForm | None = None, *, overflow: str | None = None
     ) -> Session:
-        """Make a session without filters. Raises InvalidCommand when `overflow` is unknown, BrokerClosed."""
+        """Make a session without filters. Raises InvalidCommand when `overflow` is unknown, BrokerClosed.
+
+        Without an `overflow`, the policy of the first filter that it subscribes to says it.
+        """
         self._check_is_open()
         self.session_number += 1
         session = Session(
@@ -476,8 +500,9 @@ class Broker(Delivery):
             consumer,
             form,
             self.limits.outbox_limit_bytes,
-            parse_overflow(overflow),
+            parse_overflow(overflow or "disconnect"),
         )
+        session.has_overflow = overflow is not None
         self.sessions[session.id] = session
         return session
 
@@ -520,6 +545,9 @@ class Broker(Delivery):
         await self.catch_up(session)
         assert session.replay is None, "a session catches up with one subscription at a time"
         had_filters = dict(session.filters) if session.filters else None
+        if not session.has_overflow:
+            session.has_overflow = True
+            session.outbox.overflow = parse_overflow(self.engine.policies().overflow(filters[0]))
         stood = session.reached(self.delivered)
         session.hold(stood)  # register first: from here on what is published is held back
         for topic_filter in filters:
@@ -775,6 +803,7 @@ class Broker(Delivery):
                 f"a payload of {size} bytes is more than {self.limits.max_payload_bytes}"
                 " (broker.max_payload_bytes)"
             )
+        check_policy(self.engine.policy(message.topic), message)
 
     async def _turn(self, size: int) -> None:
         """Wait for the event loop to turn. Raises BrokerClosed."""
@@ -796,7 +825,15 @@ class Broker(Delivery):
             except EngineUnavailable:
                 return  # what was published is so all the same, and the next sweep takes more
 
-    async def _append_once(self, message: Message, key: str) -> Receipt:
+    async def _publish_if(
+        self, message: Message, key: str | None, if_last: int | None
+    ) -> Receipt | ExtraError:
+        try:
+            return await self.publish_message(message, key, if_last)
+        except ExtraError as error:
+            return error
+
+    async def _append_once(self, message: Message, key: str, if_last: int | None) -> Receipt:
         """Append a message unless one with this topic and key was within the window.
 
         Who comes while it is being appended waits for what becomes of it. Who is cancelled meanwhile leaves
@@ -810,7 +847,10 @@ class Broker(Delivery):
         self.underway[name] = asyncio.Event()
         subscribers = 0
         try:
-            subscribers = await self.engine.append_keyed(message, name)
+            if if_last is None:
+                subscribers = await self.engine.append_keyed(message, name)
+            else:
+                subscribers = await self.engine.append_if(message, name, if_last)
             return self._published(message, subscribers)
         finally:
             self._settle(message, name, subscribers)

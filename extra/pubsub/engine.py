@@ -5,14 +5,18 @@ published here or came from another node. The broker core never touches a log bu
 """
 
 from abc import ABC, abstractmethod
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import ExtraError
+from extra.errors import EngineError, ExtraError
 from extra.pubsub.log import Slice
 from extra.pubsub.message import Message
+from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
 
 __all__ = ["Delivery", "Engine"]
+
+ALL_ALIKE: Final = PolicyTable(DEFAULT_POLICY)
 
 
 @mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
@@ -76,6 +80,23 @@ class Engine(ABC):
         """
         return await self.append(message)
 
+    async def append_if(self, message: Message, key: bytes, if_last: int) -> int:
+        """Append a message, with its key or an empty one, if its topic's last message has offset `if_last`.
+
+        Decided when the message would get its place: of several that name the same offset, one gets it.
+        Raises as `append` does, and:
+
+            PreconditionFailed: another is the last one. Nothing has been appended.
+        """
+        raise EngineError(f"{type(self).__name__} cannot publish on a condition")
+
+    def last_offset(self, topic: str) -> int:
+        """Return the offset of the last message that was delivered on a topic, 0 when none is known.
+
+        It counts whether the log still has it or not.
+        """
+        return 0
+
     async def append_many(self, messages: list[Message], keys: list[bytes]) -> list[int | ExtraError]:
         """Append several messages in this order, each with its key; an empty one is none.
 
@@ -122,6 +143,20 @@ class Engine(ABC):
 
         Raises:
             EngineUnavailable: it cannot be written just now. It stays to be written.
+        """
+
+    def policies(self) -> PolicyTable:
+        """Return what topics keep and may carry."""
+        return ALL_ALIKE
+
+    def policy(self, topic: str) -> Policy:
+        """Return what one topic keeps and may carry."""
+        return ALL_ALIKE.default
+
+    def set_policies(self, policies: PolicyTable) -> None:  # noqa: B027 - an engine may have none
+        """Put other policies in place of those that there are. What is more than they keep goes by and by.
+
+        Nobody reads what has become too old by them; the rest goes as `sweep` comes to it.
         """
 
     def trouble(self) -> str:

@@ -35,7 +35,7 @@ class GapTeller:
     def __init__(
         self,
         filters: list[str],
-        overflow: str,
+        overflow: str | None,
         on_gap: Callable[[Gap], None] | None,
         logger: logging.Logger,
     ) -> None:
@@ -60,7 +60,7 @@ class GapTeller:
         elif not self.has_warned:
             self.has_warned = True
             self.logger.warning(
-                "a subscriber to %s does not keep up: messages are dropped (overflow %r)",
+                "a subscriber to %s does not keep up: messages are dropped (overflow %s)",
                 ", ".join(self.filters),
-                self.overflow,
+                "by its policy" if self.overflow is None else repr(self.overflow),
             )

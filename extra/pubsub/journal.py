@@ -14,19 +14,21 @@ class Journal:
 
     `evicted` has the offsets that have left the log, `losses` the highest offset that each topic has lost by
     now, `forgotten` the topics that the log no longer knows, `unretained` the offsets of messages that are no
-    longer retained. Bounded by what there was to let go of.
+    longer retained. `lasts` has the offset of the last message of a topic where that has gone but was no loss
+    (it had expired). Bounded by what there was to let go of.
     """
 
-    __slots__ = ("evicted", "forgotten", "losses", "unretained")
+    __slots__ = ("evicted", "forgotten", "lasts", "losses", "unretained")
 
     def __init__(self) -> None:
         self.evicted: list[int] = []
         self.losses: dict[str, int] = {}
         self.forgotten: dict[str, None] = {}
         self.unretained: list[int] = []
+        self.lasts: dict[str, int] = {}
 
     def is_empty(self) -> bool:
-        return not (self.evicted or self.losses or self.forgotten or self.unretained)
+        return not (self.evicted or self.losses or self.forgotten or self.unretained or self.lasts)
 
     def precede(self, later: "Journal") -> None:
         """Put what `later` has behind what is here: the engine could not make use of this one."""
@@ -34,3 +36,4 @@ class Journal:
         self.losses.update(later.losses)
         self.forgotten.update(later.forgotten)
         self.unretained += later.unretained
+        self.lasts.update(later.lasts)

@@ -73,28 +73,33 @@ class Slice:
 class TopicLog:
     """The messages of one topic, oldest first: `messages[first:]`.
 
-    What is before `first` is None, and cut off in time. `evicted_until` is the highest offset that the topic
-    has lost, `any_evicted_until` the highest that any topic had lost by then.
+    What is before `first` is None, and cut off in time. `last_offset` is that of the newest message that
+    there ever was, as far as that is known, or 0. `evicted_until` is the highest offset that the topic has
+    lost, `any_evicted_until` the highest that any topic had lost by then.
     """
 
     __slots__ = (
         "any_evicted_until",
         "evicted_until",
         "first",
+        "last_offset",
         "messages",
+        "policies",
         "policy",
         "size",
         "topic",
         "weight",
     )
 
-    def __init__(self, topic: str, policy: Policy) -> None:
+    def __init__(self, topic: str, policies: PolicyTable) -> None:
         self.topic = topic
-        self.policy = policy
+        self.policies = policies
+        self.policy = policies.policy(topic)
         self.messages: list[Message | None] = []
         self.first = 0
         self.size = 0
         self.weight = 1 + len(topic) // NAME_UNIT_CHARACTERS + topic.count("/") // NAME_UNIT_LEVELS
+        self.last_offset = 0
         self.evicted_until = 0
         self.any_evicted_until = 0
 
@@ -112,6 +117,7 @@ class TopicLog:
 
     def append(self, message: Message) -> None:
         self.messages.append(message)
+        self.last_offset = max(self.last_offset, message.offset)
         self.size += message.size
 
     def evict(self) -> Message:
@@ -197,6 +203,7 @@ class Log:
         topic_log = self._know(topic)
         self.empty[topic] = None
         if evicted_until > 0:
+            topic_log.last_offset = evicted_until
             topic_log.evicted_until = evicted_until
             topic_log.any_evicted_until = evicted_until
             self.evicted_until = evicted_until
@@ -214,6 +221,14 @@ class Log:
         self.head = offset
         message.place(self.epoch, offset, appended_at, sent_at)
         self._put(message, now, time)
+
+    def restore_last(self, topic: str, offset: int) -> bool:
+        """Know that a topic has had a message at this offset; return whether the topic is known at all."""
+        topic_log = self.topics.get(topic)
+        if topic_log is None:
+            return False
+        topic_log.last_offset = max(topic_log.last_offset, offset)
+        return True
 
     def restore_head(self, head: int, forgotten_until: int) -> None:
         """Go on after `head`, with what is up to `forgotten_until` lost to every filter. Called last."""
@@ -288,6 +303,27 @@ class Log:
                 return count, number * BLOCK + BLOCK - 1
         return count, 0
 
+    def last_offset(self, topic: str) -> int:
+        """Return the offset of a topic's last message, whether the log still has it or not; 0 when none is
+        known.
+        """
+        topic_log = self.topics.get(topic)
+        return 0 if topic_log is None else topic_log.last_offset
+
+    def policy(self, topic: str) -> Policy:
+        """Return the policy of a topic. Cost: one step for a topic that is known."""
+        topic_log = self.topics.get(topic)
+        return self.policies.policy(topic) if topic_log is None else self._policy(topic_log)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        """Put other policies in place of those that there are.
+
+        A topic takes its own when somebody comes to it, and gives back what is too much by that: the sweep
+        begins anew, to come to all of them.
+        """
+        self.policies = policies
+        self.unswept.clear()
+
     def sweep(self, now: float, time: float, budget: int = 10_000) -> None:
         """Evict by age in up to `budget` topics, going on where the last call ended.
 
@@ -325,7 +361,7 @@ class Log:
             self._forget(time)
 
     def _know(self, topic: str) -> TopicLog:
-        topic_log = TopicLog(topic, self.policies.policy(topic))
+        topic_log = TopicLog(topic, self.policies)
         self.topics[topic] = topic_log
         self.weight += topic_log.weight
         self.index.add(topic)
@@ -433,11 +469,18 @@ class Log:
         return highest
 
     def _is_aged(self, message: Message, now: float) -> bool:
-        return message.appended_at + self.topics[message.topic].policy.age_s <= now
+        return message.appended_at + self._policy(self.topics[message.topic]).age_s <= now
+
+    def _policy(self, topic_log: TopicLog) -> Policy:
+        """Return the policy of a topic that is known, looked up anew where there are others by now."""
+        if topic_log.policies is not self.policies:
+            topic_log.policies = self.policies
+            topic_log.policy = self.policies.policy(topic_log.topic)
+        return topic_log.policy
 
     def _trim(self, topic_log: TopicLog, now: float, time: float) -> None:
         """Evict what the topic's policy no longer keeps."""
-        policy = topic_log.policy
+        policy = self._policy(topic_log)
         while len(topic_log) > 0 and (
             len(topic_log) > policy.messages
             or topic_log.size > policy.topic_limit_bytes
@@ -451,13 +494,17 @@ class Log:
         if self.journal is not None:
             self.journal.evicted.append(message.offset)
         if not message.is_expired(time):
+            # What has not survived a restart may be newer than what has.
+            evicted_until = max(topic_log.evicted_until, message.offset)
             if self.journal is not None:
-                self.journal.losses[topic_log.topic] = message.offset
-            self.evicted_until = max(self.evicted_until, message.offset)
-            topic_log.evicted_until = message.offset
+                self.journal.losses[topic_log.topic] = evicted_until
+            self.evicted_until = max(self.evicted_until, evicted_until)
+            topic_log.evicted_until = evicted_until
             topic_log.any_evicted_until = self.evicted_until
             self.losers[topic_log.topic] = topic_log
             self.losers.move_to_end(topic_log.topic)
+        elif self.journal is not None and message.offset == topic_log.last_offset:
+            self.journal.lasts[topic_log.topic] = message.offset
         number = message.offset // BLOCK
         block = self.blocks[number]
         del block[message.offset]
@@ -487,6 +534,7 @@ class Log:
         self.index.discard(name)
         if self.journal is not None:
             self.journal.losses.pop(name, None)
+            self.journal.lasts.pop(name, None)
             self.journal.forgotten[name] = None
         self.forgotten_until = max(self.forgotten_until, topic_log.evicted_until)
 

@@ -9,11 +9,12 @@ from typing import final
 from mypy_extensions import mypyc_attr
 
 from extra.pubsub.clock import Clock, SystemClock
+from extra.pubsub.conditions import precondition_failed
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.log import Log, Slice
 from extra.pubsub.message import Message
 from extra.pubsub.retained import RetainedMessages
-from extra.pubsub.retention import PolicyTable
+from extra.pubsub.retention import Policy, PolicyTable
 from extra.pubsub.search import finish
 
 __all__ = ["MemoryEngine"]
@@ -69,6 +70,15 @@ class MemoryEngine(Engine):
             self.kept.put(message)
         return self.delivery.deliver(message)
 
+    async def append_if(self, message: Message, key: bytes, if_last: int) -> int:
+        last = self.log.last_offset(message.topic)
+        if last != if_last:
+            raise precondition_failed(message.topic, if_last, last, self.log.epoch)
+        return self.append_at_once(message)
+
+    def last_offset(self, topic: str) -> int:
+        return self.log.last_offset(topic)
+
     async def read(
         self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
     ) -> Slice:
@@ -88,6 +98,16 @@ class MemoryEngine(Engine):
 
     async def clear(self, topic: str) -> bool:
         return self.kept.clear(topic)
+
+    def policies(self) -> PolicyTable:
+        return self.log.policies
+
+    def policy(self, topic: str) -> Policy:
+        return self.log.policy(topic)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        self.log.set_policies(policies)
+        self.kept.apply(policies)
 
     def sweep(self) -> None:
         self.log.sweep(self.clock.now(), self.clock.time())

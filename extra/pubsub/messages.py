@@ -48,7 +48,7 @@ class Messages(Consumer):
         broker: Broker,
         filters: list[str],
         since: str,
-        overflow: str,
+        overflow: str | None,
         retained: bool | None,
         on_gap: Callable[[Gap], None] | None,
     ) -> None:

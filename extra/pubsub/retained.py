@@ -11,6 +11,7 @@ from mypy_extensions import mypyc_attr
 from extra.errors import LimitExceeded
 from extra.pubsub.journal import Journal
 from extra.pubsub.message import Message
+from extra.pubsub.retention import PolicyTable
 from extra.pubsub.search import SEARCH_STEPS, Search
 from extra.topics import FilterUnion, TopicIndex
 
@@ -32,6 +33,8 @@ class RetainedMessages:
         self.messages: dict[str, Message] = {}
         self.index = TopicIndex()
         self.unswept: list[str] = []
+        self.policies: PolicyTable | None = None  # that have not been applied to all topics yet
+        self.unapplied: list[str] = []
         self.journal: Journal | None = None
 
     def __len__(self) -> int:
@@ -73,8 +76,23 @@ class RetainedMessages:
         """Return the search for what is retained on any topic that matches."""
         return MatchingRetained(self, filters)
 
+    def apply(self, policies: PolicyTable) -> None:
+        """Let go of what is on topics that are to retain nothing, as `sweep` comes to it."""
+        self.policies = policies
+        self.unapplied = list(self.messages)
+
     def sweep(self, time: float, budget: int = 10_000) -> None:
-        """Let go of what has expired among the next `budget` topics, going on where the last call ended."""
+        """Let go of what has expired among the next `budget` topics, going on where the last call ended.
+
+        And of what may not be retained among the next tenth of it, where policies have been applied.
+        """
+        if self.policies is not None:
+            for _ in range(min(budget // 10, len(self.unapplied))):
+                topic = self.unapplied.pop()
+                if topic in self.messages and not self.policies.policy(topic).retained:
+                    self.clear(topic)
+            if not self.unapplied:
+                self.policies = None
         if not self.unswept:
             self.unswept = list(self.messages)
         for _ in range(min(budget, len(self.unswept))):

@@ -176,6 +176,7 @@ class Session:
         "consumer",
         "filters",
         "former_epoch",
+        "has_overflow",
         "id",
         "known",
         "last_offset",
@@ -210,6 +211,7 @@ class Session:
         self.id = session_id
         self.retained_form: WireForm | None = None
         self.filters: dict[str, int] = {}
+        self.has_overflow = True
         self.former_epoch = ""
         self.known = 0
         self.pending: list[Message] | None = None

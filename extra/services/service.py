@@ -65,10 +65,18 @@ class Service:
         key: str | None = None,
         content_type: str | None = None,
         headers: dict[str, str] | None = None,
+        if_last: int | None = None,
     ) -> Receipt:
         """Publish a value, as `Broker.publish` does: bytes, a string, or anything else as JSON."""
         return await self.broker.publish(
-            topic, data, retain=retain, ttl=ttl, key=key, content_type=content_type, headers=headers
+            topic,
+            data,
+            retain=retain,
+            ttl=ttl,
+            key=key,
+            content_type=content_type,
+            headers=headers,
+            if_last=if_last,
         )
 
     async def ask(self, topic: str, data: object = None, *, timeout_s: float = 5.0) -> Message:

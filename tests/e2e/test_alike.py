@@ -7,7 +7,14 @@ from typing import TypeAlias
 import pytest
 
 from extra.client import Client
-from extra.errors import InvalidCommand, InvalidCursor, InvalidFilter, InvalidPayload, InvalidTopic
+from extra.errors import (
+    InvalidCommand,
+    InvalidCursor,
+    InvalidFilter,
+    InvalidPayload,
+    InvalidTopic,
+    PreconditionFailed,
+)
 from extra.pubsub import Broker
 from tests.e2e.daemon import Daemon
 
@@ -56,6 +63,18 @@ async def test_publish_subscribe_and_read(broker: Either, topic: str) -> None:
     assert (await broker.history(f"{topic}/#", since="now")).messages == []
 
 
+async def test_publishing_on_a_condition(broker: Either, topic: str) -> None:
+    assert (await broker.history(topic)).last_offset == 0
+    first = await broker.publish(topic, 1, if_last=0)
+    with pytest.raises(PreconditionFailed) as caught:
+        await broker.publish(topic, 2, if_last=0)
+    assert (caught.value.offset, caught.value.cursor) == (first.offset, first.cursor)
+    await broker.publish(topic, 2, if_last=caught.value.offset, key="k")
+    page = await broker.history(topic)
+    assert ([each.data for each in page.messages], page.last_offset) == ([1, 2], page.messages[-1].offset)
+    assert (await broker.history(f"{topic}/#")).last_offset is None
+
+
 async def test_a_page_ends_at_so_many_bytes_and_goes_on_from_its_cursor(broker: Either, topic: str) -> None:
     for number in range(5):
         await broker.publish(topic, f"{number}" * 600_000)
@@ -83,6 +102,9 @@ async def test_a_start_that_is_gone_shows(broker: Either, topic: str) -> None:
         ({"ttl": float("nan")}, InvalidCommand),
         ({"key": ""}, InvalidCommand),
         ({"key": "k" * 256}, InvalidCommand),
+        ({"if_last": -1}, InvalidCommand),
+        ({"if_last": 2**63}, InvalidCommand),
+        ({"if_last": "5"}, TypeError),
         ({"ttl": "5"}, TypeError),
         ({"key": 5}, TypeError),
         ({"headers": {"a": 1}}, TypeError),

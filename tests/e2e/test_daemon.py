@@ -1,5 +1,6 @@
 """The daemon's own life: where it listens, what it says, and when it refuses to start."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_the_file_the_environment_and_the_flags_are_read_in_this_order(start: St
     file.write_text("[broker]\nmax_payload_bytes = 10\nbatch_limit_messages = 0\n")
     status, said = refused("--config", str(file))
     assert (status, "broker.batch_limit_messages" in said) == (2, True)
-    file.write_text("[broker]\nmax_payload_bytes = 10\n[[retention.policy]]\nfilter = 'a/#'\nmessages = 1\n")
+    file.write_text("[broker]\nmax_payload_bytes = 10\n[[policies]]\nfilter = 'a/#'\nmessages = 1\n")
     own = start("--config", str(file), "--retention-messages", "2")
     with httpx.Client(base_url=own.url) as http:
         assert http.post("/t/a", content=b"x" * 11).status_code == 413
@@ -100,6 +101,38 @@ def test_the_file_the_environment_and_the_flags_are_read_in_this_order(start: St
             for _ in range(3):
                 http.post(f"/t/{topic}", content=b"x")
             assert len(http.get(f"/t/{topic}").json()["messages"]) == kept
+
+
+def test_policies_are_reloaded_on_a_signal_and_loss_is_told(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "broker.toml"
+    file.write_text("[[policies]]\nfilter = 'a'\nmessages = 3\n")
+    own = start("--config", str(file))
+    with httpx.Client(base_url=own.url) as http:
+        cursors = [http.post("/t/a", content=b"x").json()["cursor"] for _ in range(3)]
+        assert http.put("/t/a", content=b"x").status_code == 201
+        file.write_text("[[policies]]\nfilter = 'a'\nmessages = 1\nmax_payload_bytes = 2\nretained = false\n")
+        own.process.send_signal(signal.SIGHUP)
+        own.wait_for("policy 'a': messages 1, max_payload_bytes 2, retained false, and was messages 3")
+        lost = http.get("/t/a", params={"since": cursors[0]})
+        assert (lost.status_code, lost.json()["after"], lost.json()["until"]) == (410, 1, 3)
+        too_large = http.post("/t/a", content=b"xxx")
+        assert (too_large.status_code, too_large.json()["limit"]) == (413, "policies.max_payload_bytes")
+        retaining = http.put("/t/a", content=b"x")
+        assert (retaining.status_code, retaining.json()["code"]) == (400, "invalid_command")
+        own.expects_trouble = True
+        file.write_text("[[policies]]\nfilter = 'a'\nmessages = 'x'\n")
+        own.process.send_signal(signal.SIGHUP)
+        own.wait_for("policies #1: messages: 'x' is not allowed")
+        own.wait_for("the policies are what they were")
+        assert http.post("/t/a", content=b"xxx").status_code == 413
+        metrics = http.get("/metrics").text
+        assert 'extra_limits_met_total{limit="policies.max_payload_bytes"} 2' in metrics
+
+
+def test_without_a_file_a_hangup_ends_it() -> None:
+    own = Daemon()
+    own.signal(signal.SIGHUP)
+    assert own.wait() == -signal.SIGHUP
 
 
 def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:

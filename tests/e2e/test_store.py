@@ -103,6 +103,24 @@ def test_everything_goes_on_after_a_restart(start: Start, path: Path) -> None:
         assert messages(http, "/t/b?since=now") == []
 
 
+def test_a_condition_holds_over_a_restart(start: Start, path: Path) -> None:
+    options = ("--store", str(path), "--retention-messages", "0")
+    first = start(*options)
+    with httpx.Client(base_url=first.url) as http:
+        created = http.put("/t/a", content="1", headers={"If-None-Match": "*"})
+        assert (created.status_code, created.headers["etag"]) == (201, '"1"')
+    first.stop()
+    again = start(*options)
+    with httpx.Client(base_url=again.url) as http:
+        for headers in ({"If-None-Match": "*"}, {"If-Match": "2"}):
+            refused = http.put("/t/a", content="2", headers=headers)
+            assert (refused.status_code, refused.json()["offset"]) == (412, 1)
+        read = http.get("/t/a?since=now")
+        assert read.headers["etag"] == '"1"'
+        changed = http.put("/t/a", content="2", headers={"If-Match": read.headers["etag"]})
+        assert (changed.status_code, changed.headers["etag"]) == (201, '"2"')
+
+
 def test_it_says_what_it_reads(start: Start, path: Path) -> None:
     start("--store", str(path)).stop()
     own = start("--store", str(path), "--store-durability", "normal")

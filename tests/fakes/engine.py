@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from extra.pubsub import Delivery, Engine, MemoryEngine, Message, Slice
+from extra.pubsub import Delivery, Engine, MemoryEngine, Message, Policy, PolicyTable, Slice
 
 __all__ = ["SlowEngine"]
 
@@ -41,6 +41,16 @@ class SlowEngine(Engine):
             await self.dawdle()
             return subscribers
 
+    async def append_if(self, message: Message, key: bytes, if_last: int) -> int:
+        async with self.appending:
+            await self.dawdle()
+            subscribers = await self.inner.append_if(message, key, if_last)
+            await self.dawdle()
+            return subscribers
+
+    def last_offset(self, topic: str) -> int:
+        return self.inner.last_offset(topic)
+
     async def read(
         self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
     ) -> Slice:
@@ -60,6 +70,15 @@ class SlowEngine(Engine):
     async def clear(self, topic: str) -> bool:
         await self.dawdle()
         return await self.inner.clear(topic)
+
+    def policies(self) -> PolicyTable:
+        return self.inner.policies()
+
+    def policy(self, topic: str) -> Policy:
+        return self.inner.policy(topic)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        self.inner.set_policies(policies)
 
     def sweep(self) -> None:
         self.inner.sweep()

@@ -48,9 +48,9 @@ def receipt(offset: int, *, hangs_up: bool = False) -> Answer:
     return Answer(201, json.dumps(told).encode(), {"Content-Type": "application/json"}, hangs_up)
 
 
-def problem(status: int, code: str, detail: str) -> Answer:
+def problem(status: int, code: str, detail: str, **members: JSONValue) -> Answer:
     """Return a problem document (RFC 9457)."""
-    fields: dict[str, JSONValue] = {"status": status, "code": code, "detail": detail}
+    fields: dict[str, JSONValue] = {"status": status, "code": code, "detail": detail, **members}
     return Answer(status, json.dumps(fields).encode(), {"Content-Type": "application/problem+json"})
 
 

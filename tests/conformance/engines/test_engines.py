@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from extra.errors import LimitExceeded
+from extra.errors import LimitExceeded, PreconditionFailed
 from extra.payloads import PayloadKind
-from extra.pubsub import Broker, BrokerLimits, Delivery, Engine, Message, Policy, Slice
+from extra.pubsub import Broker, BrokerLimits, Delivery, Engine, Message, Policy, PolicyTable, Slice
 from tests.conformance.engines.engines import ENGINES, Terms
 from tests.fakes.clock import FakeClock
 
@@ -531,3 +531,69 @@ async def test_a_lasting_engine_gives_the_newest_states_after_a_restart(rigs: Ri
     rigs.stack.push_async_callback(again.close)
     expected = [("a", b"1"), ("b", b"2")] if again.epoch() == engine.epoch() else []
     assert again.states("group") == again.states("session") == expected
+
+
+# Policies
+
+
+async def test_policies_are_those_that_were_given(rigs: Rigs) -> None:
+    rig = await rigs.start(Terms(entries=[("a/#", Policy(messages=2, overflow="latest"))]))
+    assert rig.engine.policy("a/b").messages == 2
+    assert rig.engine.policies().overflow("a/+") == "latest"
+    await rig.append("a/b")
+    assert rig.engine.policy("a/b").messages == 2
+
+
+async def test_other_policies_take_the_place_of_those_and_loss_is_told(rigs: Rigs) -> None:
+    rig = await rigs.start()
+    await rig.append("a", "a", "b", "b", retain=True)
+    await rig.delivered(4)
+    rig.engine.set_policies(PolicyTable(Policy(), [("a", Policy(messages=1, retained=False))]))
+    assert rig.engine.policy("a").messages == 1
+    rig.engine.sweep()
+    piece = await rig.read("#")
+    assert (offsets(piece.messages), piece.evicted_until) == ([2, 3, 4], 1)
+    assert await rig.retained("#") == [4]
+
+
+async def test_a_topic_that_is_not_durable_is_read_like_any_other(rigs: Rigs) -> None:
+    rig = await rigs.start(Terms(entries=[("a", Policy(durable=False))]))
+    await rig.append("a", "b", "a", retain=True)
+    piece = await rig.read("#")
+    assert (offsets(piece.messages), piece.evicted_until) == ([1, 2, 3], 0)
+    assert await rig.retained("#") == [2, 3]
+
+
+# Conditions
+
+
+async def test_a_condition_holds_or_nothing_is_appended(rig: Rig) -> None:
+    message = Message("a", b"")
+    assert await rig.engine.append_if(message, b"", 0) == 2
+    assert message.offset == rig.engine.last_offset("a") == 1
+    await rig.append("b")
+    refused = Message("a", b"", retained=True)
+    for if_last in (0, 2):
+        with pytest.raises(PreconditionFailed) as caught:
+            await rig.engine.append_if(refused, b"", if_last)
+        assert (caught.value.offset, caught.value.cursor) == (1, f"{rig.engine.epoch()}-1")
+    assert (refused.offset, await rig.retained("a"), rig.engine.head()) == (0, [], 2)
+    await rig.engine.append_if(refused, b"", 1)
+    assert (refused.offset, await rig.retained("a")) == (3, [3])
+
+
+async def test_of_several_with_the_same_condition_one_is_appended(rig: Rig) -> None:
+    messages = [Message("a", b"") for _ in range(5)]
+    answers = await asyncio.gather(
+        *(rig.engine.append_if(message, b"", 0) for message in messages), return_exceptions=True
+    )
+    assert [answer for answer in answers if not isinstance(answer, PreconditionFailed)] == [2]
+    assert sorted(message.offset for message in messages) == [0, 0, 0, 0, 1]
+
+
+async def test_the_last_offset_counts_what_has_gone(rigs: Rigs) -> None:
+    rig = await rigs.start(Terms(default=Policy(messages=0)))
+    await rig.append("a", "a")
+    assert rig.engine.last_offset("a") == 2
+    with pytest.raises(PreconditionFailed):
+        await rig.engine.append_if(Message("a", b""), b"", 0)

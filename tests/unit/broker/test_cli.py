@@ -54,7 +54,10 @@ def test_first_word_names_the_command_and_serve_is_the_default(
     [
         (["subb"], "no command 'subb': did you mean sub?"),
         (["publish"], "no command 'publish': did you mean pub?"),
-        (["x"], "no command 'x': it is one of serve, pub, sub, topics, export, import, compact, check"),
+        (
+            ["x"],
+            "no command 'x': it is one of serve, pub, sub, topics, export, import, compact, check, policy",
+        ),
         (["--port", "x"], "--port: 'x' is not allowed: a port number, 0 to 65535"),
         (["pub"], "pub takes TOPIC [DATA|-], not 0 arguments"),
         (["sub", "--strikt"], "no option --strikt: did you mean --strict?"),

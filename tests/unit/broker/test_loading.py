@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from broker.loading import ignored_variables, load
-from broker.settings import SECTIONS, SETTINGS, RetentionPolicy, Setting, Settings, SettingsError, describe
+from broker.loading import ignored_variables, load, origins
+from broker.policies import policy_table
+from broker.settings import SECTIONS, SETTINGS, PolicySettings, Setting, Settings, SettingsError, describe
 
 Write = Callable[[str], str]
 
@@ -95,36 +96,48 @@ def other_value(key: str) -> tuple[str, str, object]:
         ("[servr]\nport = 80", "'servr' is not a setting: did you mean server?"),
         ("server = 80", "server: 80 is not allowed: a table, [server]"),
         ("[[server]]\nport = 80", "server: a list is not allowed: a table, [server]"),
-        ("[retention]\npolicy = 3", "retention.policy: 3 is not allowed: tables, [[retention.policy]]"),
+        ("policies = 3", "policies: 3 is not allowed: tables, [[policies]]"),
         (
-            "[retention]\npolicy = [3]",
-            "retention.policy: a list is not allowed: tables, [[retention.policy]]",
+            "policies = [3]",
+            "policies: a list is not allowed: tables, [[policies]]",
         ),
-        ("[retention.policy]\nfilter = 'a'", "retention.policy: a table is not allowed: tables, [[ret"),
+        ("[policies]\nfilter = 'a'", "policies: a table is not allowed: tables, [[policies]]"),
         (
-            "[retention]\npolicies = []",
-            "'retention.policies' is not a setting: did you mean retention.policy?",
-        ),
-        ("[[retention.policy]]\nage_s = 1", "retention.policy #1: filter: is missing: the topic filter that"),
-        (
-            "[[retention.policy]]\nfilter = 1",
-            "retention.policy #1: filter: 1 is not allowed: the topic filter",
+            "[broker]\nmax_payload_bytes = 9\n[[policies]]\nfilter = 'a'\nmax_payload_bytes = 10",
+            "policies #1: max_payload_bytes: 10 is not allowed: a whole number of bytes, 1 to 9",
         ),
         (
-            "[[retention.policy]]\nfilter = 'a/#/b'",
-            "retention.policy #1: filter: topic filter 'a/#/b' has '#'",
+            "[[policies]]\nfilter = 'a'\ndurable = 1",
+            "policies #1: durable: 1 is not allowed: true or false",
         ),
         (
-            "[[retention.policy]]\nfilter = 'a'\n[[retention.policy]]\nfilter = 'b'\nage_s = -1",
-            "retention.policy #2: age_s: -1 is not allowed: a number of seconds, 0 or more",
+            "[[policies]]\nfilter = 'a'\noverflow = 'drop'",
+            "policies #1: overflow: 'drop' is not allowed: one of disconnect, drop-oldest, latest",
         ),
         (
-            "[[retention.policy]]\nfilter = 'a'\nage = 1",
-            "retention.policy #1: 'age' is not a setting: did you mean age_s?",
+            "polices = []",
+            "'polices' is not a setting: did you mean policies?",
+        ),
+        ("[[policies]]\nage_s = 1", "policies #1: filter: is missing: the topic filter that"),
+        (
+            "[[policies]]\nfilter = 1",
+            "policies #1: filter: 1 is not allowed: the topic filter",
         ),
         (
-            "[[retention.policy]]\nfilter = 'a'\n[[retention.policy]]\nfilter = 'a'",
-            "retention.policy #2: filter: 'a' has a policy already",
+            "[[policies]]\nfilter = 'a/#/b'",
+            "policies #1: filter: topic filter 'a/#/b' has '#'",
+        ),
+        (
+            "[[policies]]\nfilter = 'a'\n[[policies]]\nfilter = 'b'\nage_s = -1",
+            "policies #2: age_s: -1 is not allowed: a number of seconds, 0 or more",
+        ),
+        (
+            "[[policies]]\nfilter = 'a'\nage = 1",
+            "policies #1: 'age' is not a setting: did you mean age_s?",
+        ),
+        (
+            "[[policies]]\nfilter = 'a'\n[[policies]]\nfilter = 'a'",
+            "policies #2: filter: 'a' has a policy already",
         ),
         ("[server\n", "is not TOML: Expected ']' at the end of a table declaration (at line 1, column 8)"),
         ("a = " + "[" * 5000, "is not TOML that can be read: nested too deeply"),
@@ -172,13 +185,16 @@ def test_policy_takes_what_it_does_not_say_from_the_section(write: Write) -> Non
     """Also when that comes from the environment."""
     config = write(
         "[retention]\nmessages = 5\n"
-        "[[retention.policy]]\nfilter = 'a/#'\nage_s = 1\n"
-        "[[retention.policy]]\nfilter = 'b'\nmessages = 0\ntopic_limit_bytes = 9\n"
+        "[[policies]]\nfilter = 'a/#'\nage_s = 1\n"
+        "[[policies]]\nfilter = 'b'\nmessages = 0\ntopic_limit_bytes = 9\n"
     )
-    retention = load(config, {"EXTRA_BROKER_RETENTION_MESSAGES": "7"}).retention
-    assert retention.policies == (
-        RetentionPolicy("a/#", messages=7, age_s=1.0, topic_limit_bytes=16_777_216),
-        RetentionPolicy("b", messages=0, age_s=600.0, topic_limit_bytes=9),
+    settings = load(config, {"EXTRA_BROKER_RETENTION_MESSAGES": "7"})
+    table = policy_table(settings)
+    assert (table.policy("a/b").messages, table.policy("a/b").age_s) == (7, 1.0)
+    assert (table.policy("b").messages, table.policy("b").topic_limit_bytes) == (0, 9)
+    assert settings.retention.policies == (
+        PolicySettings("a/#", 1, {"age_s": 1.0}),
+        PolicySettings("b", 2, {"messages": 0, "topic_limit_bytes": 9}),
     )
 
 
@@ -274,7 +290,7 @@ def outcome(config: str, environment: dict[str, str] | None = None) -> None:
 def test_all_that_is_wrong_is_said_at_once(write: Write) -> None:
     config = write(
         "nonsense = 1\n[server]\nport = -1\nbacklog = 'x'\nbaklog = 1\n"
-        "[[retention.policy]]\nmessages = 1\n[[retention.policy]]\nfilter = 'a#'\n"
+        "[[policies]]\nmessages = 1\n[[policies]]\nfilter = 'a#'\n"
     )
     environment = {"EXTRA_BROKER_SERVER_PORT": "x", "EXTRA_BROKER_SERVER_PROT": "1"}
     lines = refusal(config, environment, [("--port", "y"), ("--server-backlog", "0")]).split("\n")
@@ -287,8 +303,8 @@ def test_all_that_is_wrong_is_said_at_once(write: Write) -> None:
         "'EXTRA_BROKER_SERVER_PROT'",
         "--port: 'y'",
         "--server-backlog: 0",
-        "broker.toml: retention.policy #1: filter: is missing",
-        "broker.toml: retention.policy #2: filter: ",
+        "broker.toml: policies #1: filter: is missing",
+        "broker.toml: policies #2: filter: ",
     ]
     assert len(lines) == len(starts)
     assert [line for line, start in zip(lines, starts, strict=True) if not line.startswith(start)] == []
@@ -321,3 +337,13 @@ def test_variables_of_a_container_platform_are_not_told_of() -> None:
         "EXTRA_BROKER_PORT_8080_TCP_ADDR": "10.0.0.11",
     }
     assert ignored_variables(environment) == []
+
+
+def test_it_is_known_where_a_setting_stands(write: Write) -> None:
+    config = write("[retention]\nmessages = 5\nage_s = 1\n[[policies]]\nfilter = 'a'\n")
+    environment = {"EXTRA_BROKER_RETENTION_AGE_S": "2", "EXTRA_BROKER_CONFIG": config}
+    assert origins(config, environment) == {
+        "retention.messages": "broker.toml",
+        "retention.age_s": "EXTRA_BROKER_RETENTION_AGE_S",
+    }
+    assert origins() == {}

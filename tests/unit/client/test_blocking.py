@@ -13,6 +13,7 @@ from extra.errors import (
     InvalidPayload,
     InvalidTopic,
     LimitExceeded,
+    PreconditionFailed,
     RemoteProtocolError,
 )
 from extra.pubsub import Receipt
@@ -60,12 +61,28 @@ def test_the_receipt_comes_back() -> None:
 def test_options_go_where_the_protocol_has_them() -> None:
     """docs/protocol.md, "Publish"."""
     request = published(
-        "a", "<p>", retain=True, ttl=60, key="k/1", content_type="text/html", headers={"Trace": "ä 1"}
+        "a",
+        "<p>",
+        retain=True,
+        ttl=60,
+        key="k/1",
+        content_type="text/html",
+        headers={"Trace": "ä 1"},
+        if_last=17,
     )
     assert request.method == "PUT"
     assert request.target == "/x/t/a?key=k%2F1&ttl=60"
     assert request.headers["content-type"] == "text/html"
     assert request.headers["extra-header-trace"] == "ä 1"
+    assert request.headers["if-match"] == '"17"'
+
+
+def test_a_condition_that_does_not_hold_tells_what_is_there() -> None:
+    refusal = problem(412, "precondition_failed", "the last message", offset=9, cursor="e1-9")
+    with HTTPBroker(refusal) as broker, Publisher(broker.url) as publisher:
+        with pytest.raises(PreconditionFailed) as caught:
+            publisher.publish("a", 1, if_last=7)
+        assert (caught.value.offset, caught.value.cursor) == (9, "e1-9")
 
 
 def test_each_publication_has_a_key_of_its_own() -> None:

@@ -13,6 +13,8 @@ from extra.pubsub import (
     MemoryEngine,
     Message,
     Outbox,
+    Policy,
+    PolicyTable,
     Slice,
     WireForm,
 )
@@ -132,6 +134,15 @@ class GatedEngine(Engine):
         await self.pass_gate("append done")
         return subscribers
 
+    async def append_if(self, message: Message, key: bytes, if_last: int) -> int:
+        await self.pass_gate("append")
+        subscribers = await self.inner.append_if(message, key, if_last)
+        await self.pass_gate("append done")
+        return subscribers
+
+    def last_offset(self, topic: str) -> int:
+        return self.inner.last_offset(topic)
+
     def remembered(self) -> list[tuple[bytes, int, float]]:
         return self.kept_keys
 
@@ -156,6 +167,15 @@ class GatedEngine(Engine):
     async def clear(self, topic: str) -> bool:
         await self.pass_gate("clear")
         return await self.inner.clear(topic)
+
+    def policies(self) -> PolicyTable:
+        return self.inner.policies()
+
+    def policy(self, topic: str) -> Policy:
+        return self.inner.policy(topic)
+
+    def set_policies(self, policies: PolicyTable) -> None:
+        self.inner.set_policies(policies)
 
     def sweep(self) -> None:
         self.sweeps += 1

@@ -65,7 +65,7 @@ def test_what_is_read_is_asked_for_in_its_types(
 
 
 def test_overflow_and_limit_are_of_their_types() -> None:
-    with pytest.raises(TypeError, match="overflow has to be a string, not int"):
+    with pytest.raises(TypeError, match="overflow has to be a string or None, not int"):
         check_subscription(("a",), "now", 3, None)
     with pytest.raises(TypeError, match="limit has to be a whole number, not str"):
         check_history(("a",), "now", "3", None)

@@ -1434,3 +1434,42 @@ async def test_a_sweep_that_fails_fails_no_publishing() -> None:
         await house.publish("a")
         assert house.engine.sweeps == 1
         assert await house.history("a") == [1]
+
+
+# Policies
+
+
+async def test_a_policy_says_what_may_be_published() -> None:
+    entries = [("small/#", Policy(max_payload_bytes=3, retained=False))]
+    async with Broker(MemoryEngine(PolicyTable(Policy(), entries))) as broker:
+        assert (await broker.publish("small/a", b"123")).offset == 1
+        with pytest.raises(LimitExceeded, match=r"\(policies.max_payload_bytes\)"):
+            await broker.publish("small/a", b"1234")
+        with pytest.raises(InvalidCommand, match=r"\(policies.retained\)"):
+            await broker.publish("small/a", b"1", retain=True)
+        answers = await broker.publish_messages(
+            [Message("small/a", b"1234"), Message("a", b"1234"), Message("small/a", b"", retained=True)],
+            [None, None, None],
+        )
+        assert [isinstance(answer, Receipt) for answer in answers] == [False, True, False]
+        with pytest.raises(LimitExceeded):
+            broker.publish_at_once(Message("small/a", b"1234"))
+
+
+@pytest.mark.parametrize(
+    ("overflow", "filters", "expected"),
+    [
+        (None, ["a/b"], LATEST),
+        (None, ["b", "a/b"], DISCONNECT),  # the first filter says it
+        ("drop-oldest", ["a/b"], DROP_OLDEST),
+    ],
+)
+async def test_who_names_no_overflow_has_that_of_the_policy(
+    overflow: str | None, filters: list[str], expected: int
+) -> None:
+    async with Broker(MemoryEngine(PolicyTable(Policy(), [("a/#", Policy(overflow="latest"))]))) as broker:
+        session = broker.open_session(Listener(), overflow=overflow)
+        await broker.add_filters(session, filters, parse_since("now"))
+        assert session.outbox.overflow == expected
+        await broker.add_filters(session, ["a/#"], parse_since("now"))
+        assert session.outbox.overflow == expected, "it is one for the session"

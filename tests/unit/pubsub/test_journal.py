@@ -24,3 +24,12 @@ def test_what_came_later_stands_behind_and_wins() -> None:
     assert earlier.losses == {"a": 3, "b": 2}
     assert list(earlier.forgotten) == ["x", "y"]
     assert earlier.unretained == [1, 4]
+
+
+def test_a_last_message_that_expired_is_something_that_has_gone() -> None:
+    earlier, later = Journal(), Journal()
+    earlier.lasts = {"a": 1, "b": 1}
+    later.lasts = {"b": 2}
+    assert not earlier.is_empty()
+    earlier.precede(later)
+    assert earlier.lasts == {"a": 1, "b": 2}

@@ -785,3 +785,91 @@ def test_deep_names_count_as_several_topics() -> None:
     log = a_log()
     append(log, "/".join(["a"] * (NAME_UNIT_LEVELS * 3 + 1)))
     assert log.weight == 4
+
+
+# Other policies
+
+
+def test_other_policies_hold_when_somebody_comes_to_a_topic_and_loss_is_told() -> None:
+    log = a_log()
+    append(log, *"aaabbb")
+    log.set_policies(PolicyTable(KEEP_ALL, [("a", Policy(messages=1))]))
+    assert (log.policy("a").messages, log.policy("never seen").messages) == (1, KEEP_ALL.messages)
+    piece = read(log, "a")
+    assert ([each.offset for each in piece.messages], piece.evicted_until) == ([3], 2)
+    assert len(read(log, "b").messages) == 3
+
+
+def test_a_sweep_gives_back_what_other_policies_no_longer_keep() -> None:
+    log = a_log()
+    append(log, *"aaabbb")
+    log.sweep(NOW, TIME, budget=1)
+    log.set_policies(PolicyTable(Policy(messages=1)))
+    log.sweep(NOW, TIME)
+    assert (len(log), log.evicted) == (2, 4)
+
+
+def test_what_is_too_old_by_other_policies_is_not_found_by_walking() -> None:
+    log = a_log()
+    append(log, *[f"t/{number}" for number in range(MERGE_LIMIT_TOPICS + 1)])
+    log.set_policies(PolicyTable(Policy(age_s=1.0)))
+    assert read(log, "t/#", after_s=1.0).messages == []
+
+
+def test_policies_that_keep_more_bring_nothing_back() -> None:
+    log = a_log(Policy(messages=1))
+    append(log, *"aaa")
+    log.set_policies(PolicyTable(KEEP_ALL))
+    append(log, "a")
+    piece = read(log, "a")
+    assert ([each.offset for each in piece.messages], piece.evicted_until) == ([3, 4], 2)
+
+
+def test_what_a_restart_has_lost_is_not_forgotten_when_something_older_goes() -> None:
+    """A topic can have lost its newest messages, and keep older ones, when it was durable once."""
+    log = a_log(Policy(messages=1))
+    log.journal = journal = Journal()
+    log.restore_topic("a", 5, TIME)
+    for offset in (1, 2):
+        log.restore(a_message("a"), offset, NOW, TIME, NOW, TIME)
+    log.restore_head(5, 0)
+    assert read(log, "a").evicted_until == 5
+    assert journal.losses == {"a": 5}
+
+
+# The last message
+
+
+def test_the_last_offset_of_a_topic_only_rises() -> None:
+    log = a_log(Policy(messages=1))
+    append(log, *"aab")
+    append(log, "c", ttl=1.0)
+    append(log, "c", ttl=1.0)
+    assert [log.last_offset(topic) for topic in "abcd"] == [2, 3, 5, 0]
+    log.sweep(NOW + 1e9, TIME + 1e9)
+    assert len(log) == 0
+    assert [log.last_offset(topic) for topic in "abcd"] == [2, 3, 5, 0]
+
+
+def test_the_last_offset_is_known_after_a_restart() -> None:
+    log = a_log(Policy(messages=2))
+    log.restore_topic("lost", 4, TIME)
+    log.restore_topic("kept", 1, TIME)
+    log.restore(a_message("kept"), 3, NOW, TIME, NOW, TIME)
+    log.restore_head(5, 0)
+    assert [log.last_offset(topic) for topic in ("lost", "kept")] == [4, 3]
+
+
+def test_a_last_message_that_expired_and_went_is_noted_until_its_topic_is_forgotten() -> None:
+    log = a_log(Policy(messages=1), topics_limit=2)
+    log.journal = journal = Journal()
+    append(log, "a", ttl=1.0)
+    append(log, "b", ttl=1.0)
+    append(log, "b", after_s=2.0, ttl=1.0)
+    log.sweep(NOW + 1e9, TIME + 1e9)
+    assert (journal.lasts, journal.losses) == ({"a": 1, "b": 3}, {})
+    append(log, "c", after_s=1e9)  # the one that ran empty first is forgotten
+    assert journal.lasts == {"a": 1}
+    assert log.restore_last("a", 0)
+    assert log.last_offset("a") == 1
+    assert not log.restore_last("b", 2)

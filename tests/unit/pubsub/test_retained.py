@@ -1,7 +1,7 @@
 import pytest
 
 from extra.errors import LimitExceeded
-from extra.pubsub import RetainedMessages
+from extra.pubsub import Policy, PolicyTable, RetainedMessages
 from extra.pubsub.journal import Journal
 from extra.pubsub.search import SEARCH_STEPS
 from tests.unit.pubsub.material import a_message, placed
@@ -157,3 +157,15 @@ def test_what_is_let_go_of_is_noted_where_somebody_wants_to_know() -> None:
     assert offsets(retained, "x", time=10.0) == []
     retained.sweep(10.0)
     assert retained.journal.unretained == [1, 2, 4, 5]
+
+
+def test_what_may_not_be_retained_goes_as_the_sweep_comes_to_it() -> None:
+    retained = holding("a", "b/x", "b/y", "c")
+    retained.journal = journal = Journal()
+    retained.apply(PolicyTable(Policy(), [("b/+", Policy(retained=False))]))
+    assert offsets(retained, "#") == [1, 2, 3, 4]
+    retained.clear("b/x")
+    for _ in range(4):
+        retained.sweep(0.0, budget=10)
+    assert offsets(retained, "#") == [1, 4]
+    assert journal.unretained == [2, 3]

@@ -1,7 +1,8 @@
 import pytest
 
-from extra.errors import InvalidFilter
-from extra.pubsub import DEFAULT_POLICY, Policy, PolicyTable
+from extra.errors import InvalidCommand, InvalidFilter, LimitExceeded
+from extra.pubsub import DEFAULT_POLICY, Message, Policy, PolicyTable
+from extra.pubsub.retention import check_policy
 
 
 def named(*filters: str) -> PolicyTable:
@@ -48,9 +49,62 @@ def test_the_order_of_entries_does_not_matter_where_one_is_longer() -> None:
     assert named("a/#", "a/b/c").policy("a/b/c").messages == 2
 
 
-def test_of_equals_the_first_wins() -> None:
-    assert named("+/b", "a/+").policy("a/b").messages == 1
-    assert named("a/+", "+/b").policy("a/b").messages == 1
+@pytest.mark.parametrize(
+    ("topic", "longer", "shorter"),
+    [
+        ("a/b", "a/+", "+/b"),  # as many levels spelt out: the narrower one at the first that differs
+        ("a/b", "a/b", "a/b/#"),
+        ("a/b", "a/+", "a/#"),
+        ("a/b", "a/+", "a/+/#"),
+        ("a/b/c", "a/+/#", "a/#"),
+        ("a/b/c", "a/#", "+/+/+"),  # more levels, but none is spelt out
+        ("a/b/c", "+/b/c", "a/#"),
+        ("/b", "/b", "/+"),  # an empty level is spelt out
+        ("/b", "/+", "+/b"),
+    ],
+)
+def test_longer_is_what_spells_out_more_and_then_what_is_narrower(
+    topic: str, longer: str, shorter: str
+) -> None:
+    assert named(longer, shorter).policy(topic).messages == 1
+    assert named(shorter, longer).policy(topic).messages == 2
+    assert named(shorter, longer).winner(topic) == longer
+
+
+def test_without_a_match_nobody_wins() -> None:
+    assert named("a").winner("b") == ""
+
+
+def test_a_payload_has_the_size_that_its_topic_allows() -> None:
+    policy = Policy(max_payload_bytes=3)
+    check_policy(policy, Message("a", b"123"))
+    with pytest.raises(LimitExceeded, match=r"4 bytes is more than the 3 of topic 'a' \(policies.max_"):
+        check_policy(policy, Message("a", b"1234"))
+
+
+def test_nothing_is_retained_where_the_policy_says_so() -> None:
+    policy = Policy(retained=False)
+    check_policy(policy, Message("a", b""))
+    with pytest.raises(InvalidCommand, match=r"topic 'a' retains nothing \(policies.retained\)"):
+        check_policy(policy, Message("a", b"", retained=True))
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "overflow"),
+    [
+        ("a/c", "latest"),
+        ("a/b", "drop-oldest"),  # more levels spelt out
+        ("a/+", "latest"),  # all that it matches has that policy
+        ("a/#", "disconnect"),  # not all of it has: `a` itself
+        ("a/b/#", "drop-oldest"),
+        ("#", "disconnect"),
+    ],
+)
+def test_the_overflow_of_a_filter_is_that_of_the_longest_policy_that_covers_it(
+    topic_filter: str, overflow: str
+) -> None:
+    entries = [("a/+", Policy(overflow="latest")), ("a/b/#", Policy(overflow="drop-oldest"))]
+    assert PolicyTable(Policy(), entries).overflow(topic_filter) == overflow
 
 
 def test_wildcards_do_not_reach_the_brokers_own_topics() -> None:

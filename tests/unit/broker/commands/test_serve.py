@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -17,14 +17,16 @@ from broker.settings import SECTIONS, SETTINGS, Settings
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """The settings that the daemon was started with; in its place is one that ends at once with status 7.
+    """The settings that the daemon was started with, and then those that it reads anew, where it may.
 
-    The environment holds no setting.
+    In its place is one that ends at once with status 7. The environment holds no setting.
     """
     calls: list[Settings] = []
 
-    def serve(settings: Settings) -> int:
+    def serve(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
         calls.append(settings)
+        if read is not None:
+            calls.append(read())
         return 7
 
     module = ModuleType("broker.daemon")
@@ -145,3 +147,16 @@ def test_what_looks_like_a_setting_and_is_none_is_said_when_it_starts(
     monkeypatch.setenv("EXTRA_BROKER_PORT", "8081")
     assert run([]) == 7
     assert "did you mean EXTRA_BROKER_SERVER_PORT?" in capsys.readouterr().err
+
+
+def test_a_file_can_be_read_anew_with_the_same_environment_and_flags(
+    served: list[Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "broker.toml"
+    config.write_text("[server]\nport = 1\nbacklog = 1\n")
+    monkeypatch.setenv("EXTRA_BROKER_SERVER_BACKLOG", "2")
+    run(["--config", str(config), "--server-headers-limit", "3"])
+    assert served[0] == served[1]
+    served.clear()
+    run(["--port", "1"])
+    assert len(served) == 1, "without a file there is nothing to read anew"

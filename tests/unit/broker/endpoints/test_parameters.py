@@ -66,8 +66,8 @@ def test_a_bad_cursor_is_refused() -> None:
         since_of(make_request("GET", "/sse?since=e1-"), "now")
 
 
-def test_overflow_is_disconnect_unless_it_is_given() -> None:
-    assert overflow_of(make_request("GET", "/sse")) == "disconnect"
+def test_overflow_is_named_or_left_to_the_policies() -> None:
+    assert overflow_of(make_request("GET", "/sse")) is None
     assert overflow_of(make_request("GET", "/sse?overflow=latest")) == "latest"
 
 

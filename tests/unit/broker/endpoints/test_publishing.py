@@ -11,7 +11,14 @@ from broker.endpoints.hub import Hub
 from broker.endpoints.publishing import Publisher
 from broker.endpoints.reasons import Unsupported
 from broker.settings import BrokerSettings, Settings
-from extra.errors import ExtraError, InvalidCommand, InvalidPayload, InvalidTopic, LimitExceeded
+from extra.errors import (
+    ExtraError,
+    InvalidCommand,
+    InvalidPayload,
+    InvalidTopic,
+    LimitExceeded,
+    PreconditionFailed,
+)
 from extra.http import Body, BodySource, Request
 from extra.pubsub import BrokerLimits, Message
 from tests.unit.broker.endpoints.driving import body_of, fields_of, headers_of, make_request, running_hub
@@ -39,7 +46,7 @@ async def test_the_answer_is_the_receipt(hub: Hub) -> None:
     assert response.status == 201
     assert response.content_type == "application/json"
     assert fields_of(response) == {"topic": "a/b", "offset": 1, "cursor": "e1-1", "subscribers": 0}
-    assert headers_of(response) == {"extra-cursor": "e1-1"}
+    assert headers_of(response) == {"extra-cursor": "e1-1", "etag": '"1"'}
 
 
 @pytest.mark.parametrize(
@@ -355,3 +362,72 @@ async def test_what_has_to_wait_is_not_touched_before(hub: Hub) -> None:
     for request in (keyed, coming):
         assert (await publisher.publish(request)).status == 201
     assert [message.payload for message in await logged(hub)] == [b"1", b"2"]
+
+
+# Conditions
+
+
+@pytest.mark.parametrize(
+    "headers", [{"If-Match": '"1"'}, {"If-Match": " 1 "}, {"if-match": "1"}], ids=["quoted", "bare", "lower"]
+)
+async def test_a_condition_is_an_entity_tag(hub: Hub, headers: dict[str, str]) -> None:
+    publisher = Publisher(hub)
+    await publisher.publish(make_request("POST", "/t/a", {"If-None-Match": "*"}, b"1"))
+    response = await publisher.publish(make_request("POST", "/t/a", headers, b"2"))
+    assert (response.status, headers_of(response)["etag"]) == (201, '"2"')
+    with pytest.raises(PreconditionFailed) as caught:
+        await publisher.retain(make_request("PUT", "/t/a", headers, b"3"))
+    refused = hub.tally.answer(caught.value)
+    assert refused.status == 412
+    assert headers_of(refused) == {"etag": '"2"', "extra-cursor": "e1-2"}
+    told = fields_of(refused)
+    assert (told["code"], told["offset"], told["cursor"]) == ("precondition_failed", 2, "e1-2")
+
+
+@pytest.mark.parametrize("headers", [{"If-None-Match": "*"}, {"If-Match": "0"}, {"If-Match": '"0"'}])
+async def test_a_topic_without_messages_has_two_names(hub: Hub, headers: dict[str, str]) -> None:
+    publisher = Publisher(hub)
+    assert (await publisher.publish(make_request("POST", "/t/a", headers, b"1"))).status == 201
+    with pytest.raises(PreconditionFailed):
+        await publisher.publish(make_request("POST", "/t/a", headers, b"1"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"If-Match": "*"},
+        {"If-Match": '"1'},
+        {"If-Match": 'W/"1"'},
+        {"If-Match": '"1", "2"'},
+        {"If-Match": "-1"},
+        {"If-Match": "9" * 19},
+        {"If-Match": ""},
+        {"If-None-Match": "1"},
+        {"If-None-Match": "*", "If-Match": "0"},
+    ],
+)
+async def test_what_is_no_condition_is_refused_and_publishes_nothing(
+    hub: Hub, headers: dict[str, str]
+) -> None:
+    with pytest.raises(InvalidCommand, match="header 'If-"):
+        await Publisher(hub).publish(make_request("POST", "/t/a", headers, b"1"))
+    assert await logged(hub) == []
+
+
+async def test_clearing_takes_no_condition(hub: Hub) -> None:
+    with pytest.raises(InvalidCommand):
+        await Publisher(hub).clear(make_request("DELETE", "/t/a", {"If-Match": "1"}))
+
+
+async def test_in_a_batch_each_has_its_condition(hub: Hub) -> None:
+    body = json.dumps([{"topic": "a", "data": 1, "if_last": if_last} for if_last in (0, 0, 1)])
+    response = await Publisher(hub).publish_many(make_request("POST", "/publish", body=body.encode()))
+    assert response.status == 207
+    first, second, third = json.loads(body_of(response))
+    assert (first["offset"], third["offset"]) == (1, 2)
+    assert second["error"] | {"message": ""} == {
+        "code": "precondition_failed",
+        "message": "",
+        "offset": 1,
+        "cursor": "e1-1",
+    }

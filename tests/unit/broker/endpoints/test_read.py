@@ -67,7 +67,21 @@ async def test_a_page_has_what_there_is(hub: Hub) -> None:
             {"op": "message", "topic": "a", "offset": 2, "data": 1},
         ],
     }
-    assert headers_of(response) == {"cache-control": "no-store", "vary": "Accept", "extra-cursor": "e1-2"}
+    assert headers_of(response) == {
+        "cache-control": "no-store",
+        "vary": "Accept",
+        "extra-cursor": "e1-2",
+        "etag": '"2"',
+    }
+
+
+async def test_the_last_offset_of_one_topic_is_told_and_that_of_a_filter_is_not(hub: Hub) -> None:
+    assert headers_of(await read(hub, "/t/a"))["etag"] == '"0"'
+    await publish(hub, 3)
+    assert headers_of(await read(hub, "/t/a?limit=1"))["etag"] == '"3"'
+    assert headers_of(await read(hub, "/t/a?since=now&wait=0"))["etag"] == '"3"'
+    for target in ("/t/*", "/poll?topic=a&topic=b"):
+        assert "etag" not in headers_of(await read(hub, target))
 
 
 async def test_several_filters_make_one_page(hub: Hub) -> None:

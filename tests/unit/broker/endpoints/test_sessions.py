@@ -224,6 +224,26 @@ async def test_publish_takes_every_field() -> None:
         assert message.expires_at == hub.broker.clock.time() + 60
 
 
+async def test_publish_on_a_condition_is_answered_with_what_is_there() -> None:
+    async with running_hub() as hub:
+        client = await connect(hub)
+        first = await client.ask(op="publish", id=1, topic="a", data=1, if_last=0)
+        assert (first["op"], first["offset"]) == ("published", 1)
+        refused = await client.ask(op="publish", id=2, topic="a", data=2, if_last=0)
+        assert refused | {"message": ""} == {
+            "op": "error",
+            "id": 2,
+            "code": "precondition_failed",
+            "message": "",
+            "temporary": False,
+            "offset": 1,
+            "cursor": "e1-1",
+        }
+        wrong = await client.ask(op="publish", id=3, topic="a", data=2, if_last=-1)
+        assert (wrong["code"], "if_last" in str(wrong["message"])) == ("invalid_command", True)
+        assert (await client.ask(op="publish", id=4, topic="a", data=2, if_last=1))["offset"] == 2
+
+
 async def test_subscribe_replays_and_then_goes_live() -> None:
     async with running_hub() as hub:
         for number in range(3):

@@ -53,7 +53,7 @@ def test_the_answer_is_returned_or_raised() -> None:
 def test_what_is_queued_knows_its_place_and_who_waits() -> None:
     ticket = Ticket(1)
     message = a_message()
-    queued = Queued(message, 7, 1.0, 2.0, b"k", False, ticket, 3)
+    queued = Queued(message, 7, 1.0, 2.0, b"k", False, True, ticket, 3)
     assert (queued.message, queued.offset, queued.now, queued.time, queued.key) == (
         message,
         7,

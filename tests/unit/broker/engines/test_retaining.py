@@ -12,7 +12,7 @@ from tests.unit.pubsub.material import a_message, settle
 
 
 def queued(topic: str) -> Queued:
-    return Queued(a_message(topic, retained=True), 1, 0.0, 0.0, b"", True, Ticket(1), 0)
+    return Queued(a_message(topic, retained=True), 1, 0.0, 0.0, b"", True, True, Ticket(1), 0)
 
 
 def test_with_none_on_their_way_it_is_told_at_once() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from broker.engines import SQLiteEngine, StoreRefused
 from broker.engines.sqlite import BATCH_LIMIT_MESSAGES, GONE_LIMIT_MESSAGES, STRIDE_BYTES
-from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded
+from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
 from extra.pubsub import Broker, Delivery, Message, Policy, PolicyTable
 from extra.pubsub.idempotency import digest
 from tests.fakes.clock import FakeClock
@@ -50,17 +50,21 @@ class Shop:
         self.clock = FakeClock()
         self.taker = Taker()
 
-    def make(self, policy: Policy | None = None, **limits: int) -> SQLiteEngine:
+    def make(
+        self, policy: Policy | None = None, entries: list[tuple[str, Policy]] | None = None, **limits: int
+    ) -> SQLiteEngine:
         return SQLiteEngine(
             str(self.path),
-            PolicyTable(policy or Policy(messages=1000)),
+            PolicyTable(policy or Policy(messages=1000), entries),
             clock=self.clock,
             connect=self.disk.connect,
             **limits,  # type: ignore[arg-type]  # all that are given are whole numbers
         )
 
-    async def open(self, policy: Policy | None = None, **limits: int) -> SQLiteEngine:
-        engine = self.make(policy, **limits)
+    async def open(
+        self, policy: Policy | None = None, entries: list[tuple[str, Policy]] | None = None, **limits: int
+    ) -> SQLiteEngine:
+        engine = self.make(policy, entries, **limits)
         await engine.start(self.taker)
         self.stack.push_async_callback(engine.close)
         return engine
@@ -992,3 +996,138 @@ async def test_a_file_of_version_1_on_a_full_disk_is_given_what_it_lacks_when_th
     await recover(shop, engine)
     await engine.settled()
     assert shop.rows("SELECT value FROM states") == [(b"1",)]
+
+
+# Topics that are not durable
+
+FLEETING = [("f/#", Policy(messages=1000, durable=False))]
+
+
+async def test_what_is_not_durable_is_not_written_and_its_loss_is_told_exactly(shop: Shop) -> None:
+    engine = await shop.open(entries=FLEETING)
+    for topic in ("f/a", "d", "f/b", "d"):
+        await engine.append(a_message(topic, retained=True))
+    assert len((await engine.read(["#"], 0, 1 << 62, 10)).messages) == 4
+    assert shop.rows("SELECT offset FROM messages") == [(2,), (4,)]
+    assert shop.rows("SELECT offset FROM retained") == [(2,), (4,)]
+    await engine.close()
+    again = await shop.open(entries=FLEETING)
+    assert again.head() == 4
+    for filters, after, evicted_until, found in (
+        (["f/a"], 0, 1, []),
+        (["f/a"], 1, 0, []),
+        (["f/b"], 1, 3, []),
+        (["f/#"], 3, 0, []),
+        (["d"], 0, 0, [2, 4]),
+        (["#"], 2, 3, [4]),
+        (["#"], 3, 0, [4]),
+    ):
+        piece = await again.read(filters, after, 1 << 62, 10)
+        assert (piece.evicted_until, [each.offset for each in piece.messages]) == (evicted_until, found)
+    assert [each.offset for each in await again.retained(["#"])] == [4]
+
+
+async def test_what_was_durable_before_stays_until_it_is_evicted_and_the_loss_behind_it_is_known(
+    shop: Shop,
+) -> None:
+    engine = await shop.open(entries=[("f/#", Policy(messages=2))])
+    await engine.append_many([a_message("f/a", retained=True), a_message("f/a")], [b"", b""])
+    engine.set_policies(PolicyTable(Policy(messages=1000), [("f/#", Policy(messages=3, durable=False))]))
+    await engine.append_many([a_message("f/a", retained=True), a_message("f/a")], [b"", b""])
+    assert shop.rows("SELECT offset FROM messages ORDER BY offset") == [(1,), (2,)]
+    assert shop.rows("SELECT offset FROM retained") == [], "the older one must not come back"
+    await engine.close()
+    for _ in range(3):
+        engine = await shop.open(entries=[("f/#", Policy(messages=1, durable=False))])
+        piece = await engine.read(["f/a"], 0, 1 << 62, 10)
+        assert (piece.evicted_until, [each.offset for each in piece.messages]) == (4, [2])
+        assert await engine.retained(["#"]) == []
+        await shop.sweep(engine)
+        await engine.close()
+
+
+async def test_what_may_no_longer_be_retained_goes_from_the_file_after_a_restart(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("f/a", retained=True))
+    await engine.close()
+    again = await shop.open(entries=[("f/#", Policy(retained=False))])
+    await shop.sweep(again)
+    assert await again.retained(["#"]) == []
+    assert shop.rows("SELECT offset FROM retained") == []
+
+
+# Conditions
+
+
+async def test_a_condition_is_decided_in_the_order_of_the_queue_and_told_when_it_is_certain(
+    shop: Shop,
+) -> None:
+    engine = await shop.open()
+    shop.disk.hold()
+    tasks = await started(
+        engine.append(a_message("a")),
+        engine.append_if(a_message("a"), b"", 1),
+        engine.append_if(a_message("a"), b"", 1),
+        engine.append_if(a_message("b"), b"", 0),
+    )
+    assert not tasks[2].done(), "the one before may still be refused"
+    assert (engine.figures()["store_queue_messages"], engine.figures()["store_queue_bytes"]) == (4, 3 * SIZE)
+    shop.disk.release()
+    assert await codes(tasks) == [2, 2, "precondition_failed", 2]
+    assert [each.offset for each in (await engine.read(["a"], 0, 1 << 62, 10)).messages] == [1, 2]
+    assert (engine.head(), engine.placed_last) == (3, {})
+    assert (engine.figures()["store_queue_messages"], engine.figures()["store_queue_bytes"]) == (0, 0)
+
+
+async def test_a_condition_that_failed_for_what_was_refused_is_refused_likewise(shop: Shop) -> None:
+    engine = await shop.open()
+    await engine.append(a_message("a"))
+    shop.disk.fail("COMMIT")
+    tasks = await started(engine.append(a_message("a")), engine.append_if(a_message("a"), b"", 1))
+    assert await codes(tasks) == ["engine_unavailable", "engine_unavailable"]
+    await recover(shop, engine)
+    assert engine.placed_last == {}
+    assert await engine.append_if(a_message("a"), b"", 1) == 2
+    assert engine.head() == 2
+
+
+async def test_the_last_offset_is_known_after_a_restart(shop: Shop) -> None:
+    entries = [("none", Policy(messages=0)), ("fleeting", Policy(durable=False)), ("one", Policy(messages=1))]
+    engine = await shop.open(entries=entries)
+    for topic in ("none", "fleeting", "one", "one", "all"):
+        await engine.append(a_message(topic))
+    await engine.close()
+    again = await shop.open(entries=entries)
+    last = [again.last_offset(topic) for topic in ("none", "fleeting", "one", "all", "never")]
+    assert last == [1, 2, 4, 5, 0]
+    with pytest.raises(PreconditionFailed):
+        await again.append_if(a_message("fleeting"), b"", 0)
+
+
+async def test_a_condition_with_a_key_survives_with_its_message(shop: Shop) -> None:
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        first = await broker.publish("a", 1, key="k", if_last=0)
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        assert (await broker.publish("a", 1, key="k", if_last=0)).offset == first.offset
+
+
+async def test_a_last_message_that_has_expired_is_known_after_a_restart(shop: Shop) -> None:
+    engine = await shop.open(Policy(age_s=10.0), topics_limit=2)
+    for topic in "ab":
+        await engine.append(a_message(topic, expires_at=shop.clock.time() + 1.0))
+    shop.clock.advance(10.0)
+    await shop.sweep(engine)
+    assert shop.rows("SELECT offset FROM messages") == []
+    for _ in range(2):
+        await engine.close()
+        engine = await shop.open(Policy(age_s=10.0), topics_limit=2)
+        assert [engine.last_offset(topic) for topic in "ab"] == [1, 2]
+        assert (await engine.read(["#"], 0, 1 << 62, 10)).evicted_until == 0, "it is no loss"
+    await engine.append(a_message("c"))  # `a` is forgotten
+    await shop.sweep(engine)
+    assert engine.last_offset("a") == 0
+    assert shop.rows("SELECT name, value FROM states") == [("b", b"2")]
+    await engine.close()
+    again = await shop.open(Policy(age_s=10.0), topics_limit=1)
+    await again.settled()
+    assert shop.rows("SELECT name FROM states") == []
