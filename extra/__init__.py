@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ProtocolError,
         RemoteProtocolError,
         SessionTakenOver,
+        TopicClosed,
         Unauthenticated,
         UnrecoverablePosition,
     )
@@ -128,6 +129,7 @@ __all__ = [
     "Socket",
     "TemporaryRedirect",
     "TooManyRequests",
+    "TopicClosed",
     "Unauthenticated",
     "UnrecoverablePosition",
     "every",
@@ -171,6 +173,7 @@ _HOMES: Final = {
     "LimitExceeded": "extra.errors",
     "LocalProtocolError": "extra.errors",
     "PreconditionFailed": "extra.errors",
+    "TopicClosed": "extra.errors",
     "Message": "extra.pubsub",
     "MethodNotAllowed": "extra.http",
     "MovedPermanently": "extra.http",

@@ -30,6 +30,7 @@ __all__ = [
     "ProtocolError",
     "RemoteProtocolError",
     "SessionTakenOver",
+    "TopicClosed",
     "Unauthenticated",
     "UnrecoverablePosition",
 ]
@@ -121,6 +122,12 @@ class PreconditionFailed(ExtraError):
         super().__init__(detail)
         self.offset = offset
         self.cursor = cursor
+
+
+class TopicClosed(ExtraError):
+    """The topic has had its last message; publishing with `close=False` opens it anew."""
+
+    code = "topic_closed"
 
 
 class SessionTakenOver(ExtraError):

@@ -64,6 +64,7 @@ class Record(msgspec.Struct, kw_only=True):
     headers: dict[str, str] | None = None
     expires_at: float = 0.0
     retained: bool = False
+    close: bool | None = None
     data: msgspec.Raw = msgspec.Raw()
     data_base64: str | None = None
     payload: bytes | None = None
@@ -87,6 +88,7 @@ class Record(msgspec.Struct, kw_only=True):
             headers=self.headers,
             expires_at=self.expires_at,
             retained=self.retained,
+            close=self.close,
         )
 
     def _payload(self) -> bytes:
@@ -134,6 +136,8 @@ def encode_message(
         fields["expires_at"] = message.expires_at
     if message.retained:
         fields["retained"] = True
+    if message.close:
+        fields["close"] = True
     payload = message.payload
     if form == "msgpack":
         return msgspec.msgpack.encode({**fields, "payload": payload})

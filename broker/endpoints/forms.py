@@ -1,6 +1,8 @@
 """The wire forms: how a message and a gap look on each face.
 
-Each is made once per message and shared by all.
+Each is made once per message and shared by all. The last message of a topic has the notice of the end behind
+it in its own bytes, so that the end comes right after it for everybody, whether live, in a replay or after a
+drop, without that anything is done for it anywhere else.
 """
 
 from base64 import b64encode
@@ -8,12 +10,12 @@ from typing import Final
 
 from extra.protocols.encoding import encode_json, encode_msgpack
 from extra.protocols.envelope import message_json, message_msgpack
-from extra.protocols.pushes import GapPush
+from extra.protocols.pushes import EndPush, GapPush
 from extra.protocols.sse import event
 from extra.protocols.websocket import BINARY, TEXT, deflated_frame, server_frame
 from extra.pubsub import FrameCache, Gap, Message, WireForm
 
-__all__ = ["Envelope", "EventForm", "Forms", "Frame", "MsgpackEnvelope", "RawEventForm"]
+__all__ = ["Envelope", "EventForm", "Forms", "Frame", "MsgpackEnvelope", "RawEventForm", "end_event"]
 
 FRAME_CACHE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """So many bytes of encoded messages are kept: what is fanned out now, and what those who resume ask for."""
@@ -69,7 +71,15 @@ class Frame(WireForm):
         self.write = deflated_frame if deflate else server_frame
 
     def encode(self, message: Message) -> bytes:
-        return self.write(self.opcode, self.envelope.encode(message))
+        frame = self.write(self.opcode, self.envelope.encode(message))
+        if message.close:
+            frame += self.write(self.opcode, self.encode_end(message.topic, message.offset, message.cursor))
+        return frame
+
+    def encode_end(self, topic: str, offset: int, cursor: str) -> bytes:
+        """Return the push that tells of an end."""
+        end = EndPush(topic=topic, offset=offset, cursor=cursor)
+        return encode_msgpack(end) if self.opcode == BINARY else encode_json(end)
 
     def encode_gap(self, gap: Gap) -> bytes:
         return self.write(self.opcode, self.envelope.encode_gap(gap))
@@ -83,7 +93,13 @@ class EventForm(WireForm):
         self.envelope = envelope
 
     def encode(self, message: Message) -> bytes:
-        return event(self.envelope.encode(message), id=message.cursor)
+        return self.with_end(event(self.envelope.encode(message), id=message.cursor), message)
+
+    def with_end(self, written: bytes, message: Message) -> bytes:
+        """Return an event, with that of the end behind it where the message is the last of its topic."""
+        if message.close:
+            written += end_event(message.topic, message.offset, message.cursor)
+        return written
 
     def encode_gap(self, gap: Gap) -> bytes:
         return event(self.envelope.encode_gap(gap), event="gap", id=gap.cursor or None)
@@ -93,7 +109,7 @@ class RawEventForm(EventForm):
     """A server-sent event with the payload alone: base64 when it is neither JSON nor text."""
 
     def encode(self, message: Message) -> bytes:
-        return event(raw_payload(message), id=message.cursor)
+        return self.with_end(event(raw_payload(message), id=message.cursor), message)
 
 
 class RetainedEventForm(EventForm):
@@ -130,6 +146,11 @@ class Forms:
 def raw_payload(message: Message) -> bytes:
     """Return a payload as text: base64 when it is neither JSON nor text."""
     return message.payload if message.kind != "binary" else b64encode(message.payload)
+
+
+def end_event(topic: str, offset: int, cursor: str) -> bytes:
+    """Return the event that tells that a topic has had its last message."""
+    return event(encode_json(EndPush(topic=topic, offset=offset, cursor=cursor)), event="end", id=cursor)
 
 
 def push_of(gap: Gap) -> GapPush:

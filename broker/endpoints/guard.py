@@ -19,7 +19,9 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 FOREIGN_SITES: Final = frozenset({"cross-site", "same-site"})
 """What browsers say of requests that pages of other origins make (W3C Fetch Metadata, `Sec-Fetch-Site`)."""
 
-EXPOSED: Final = "Extra-Cursor, Extra-Complete, Extra-More, ETag, Preference-Applied, Retry-After"
+EXPOSED: Final = (
+    "Extra-Cursor, Extra-Complete, Extra-More, Extra-Closed, ETag, Preference-Applied, Retry-After"
+)
 ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, DELETE"
 PREFLIGHT_AGE_S: Final = 600
 HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[0-9a-z_.-]+)(?::[0-9]{1,5})?", re.ASCII)

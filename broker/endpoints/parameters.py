@@ -64,11 +64,15 @@ def overflow_of(request: Request) -> str | None:
 
 def flag_of(request: Request, name: str) -> bool | None:
     """Return a yes or no, None when it is not given."""
-    text = request.query_value(name)
+    return flag_in(f"parameter {name!r}", request.query_value(name))
+
+
+def flag_in(name: str, text: str | None) -> bool | None:
+    """Return the yes or no that `text` is, None when it is not given."""
     if text is None:
         return None
     if text.lower() not in FLAGS:
-        raise InvalidCommand(f"parameter {name!r} is {text[:40]!r}: 1 or 0")
+        raise InvalidCommand(f"{name} is {text[:40]!r}: 1 or 0")
     return FLAGS[text.lower()]
 
 

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import flag_of, if_last_of, number_of, topic_of
+from broker.endpoints.parameters import flag_in, flag_of, if_last_of, number_of, topic_of
 from broker.endpoints.reasons import Unsupported
 from extra.errors import ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
 from extra.http import Request, Response, json_response
@@ -140,6 +140,7 @@ class Publisher:
             headers=headers,
             expires_at=self.broker.expiry(ttl),
             retained=retain,
+            close=_close_of(request),
         )
 
 
@@ -156,6 +157,12 @@ def _properties_of(request: Request) -> _Properties:
     if content_type is not None and (flaw := content_type_flaw(content_type)):
         raise InvalidCommand(flaw)
     return ttl, headers, content_type
+
+
+def _close_of(request: Request) -> bool | None:
+    """Return whether the message is the last of its topic, False when it opens that anew."""
+    close = flag_of(request, "close")
+    return close if close is not None else flag_in("header 'Extra-Close'", request.header("extra-close"))
 
 
 def _key_of(request: Request) -> str | None:
@@ -178,6 +185,7 @@ def message_of(publish: Publish, broker: Broker) -> Message:
         headers=publish.headers,
         expires_at=broker.expiry(publish.ttl),
         retained=publish.retain,
+        close=publish.close,
     )
 
 

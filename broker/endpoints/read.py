@@ -95,7 +95,8 @@ class Reader:
         wait_s, preference = self._wait(request)
         since = since_of(request, "start")
         page = await broker.read(filters, since, int(limit), retained, limit_bytes=PAGE_LIMIT_BYTES)
-        if wait_s is not None and not page.messages and not page.resume and request.method != "HEAD":
+        is_idle = not page.messages and not page.resume and not page.closed
+        if wait_s is not None and is_idle and request.method != "HEAD":
             await self._poll(filters, page.cursor, wait_s)
             since = parse_since(page.cursor)
             page = await broker.read(filters, since, int(limit), None, limit_bytes=PAGE_LIMIT_BYTES)
@@ -107,6 +108,8 @@ class Reader:
         ]
         if page.last_offset is not None:
             headers.append(("ETag", f'"{page.last_offset}"'))
+        if page.closed:
+            headers.append(("Extra-Closed", "true"))
         if self.hub.is_draining:
             headers.append(("Retry-After", str(1 + int(self.hub.reconnect_after()))))
         if page.resume:
@@ -141,7 +144,7 @@ class Reader:
         forms = self.hub.forms
         if media_type == MSGPACK:
             packed = [message.frame(forms.msgpack_envelope) for message in page.messages]
-            body = page_msgpack(packed, page.cursor, page.complete, page.more)
+            body = page_msgpack(packed, page.cursor, page.complete, page.more, page.closed)
             return Response(200, body, content_type=MSGPACK, headers=headers)
         envelopes = [message.frame(forms.envelope) for message in page.messages]
         if media_type == NDJSON:
@@ -151,7 +154,7 @@ class Reader:
             ]
             lines = b"".join([envelope + b"\n" for envelope in envelopes])
             return Response(200, lines, content_type=NDJSON, headers=headers)
-        body = page_json(envelopes, page.cursor, page.complete, page.more)
+        body = page_json(envelopes, page.cursor, page.complete, page.more, page.closed)
         return Response(200, body, content_type=JSON, headers=headers)
 
 

@@ -38,6 +38,7 @@ from extra.protocols.commands import (
 from extra.protocols.encoding import encode_json, encode_msgpack
 from extra.protocols.pushes import (
     Acknowledged,
+    EndPush,
     ErrorPush,
     Goodbye,
     Pong,
@@ -304,10 +305,13 @@ class WebSocketFeed(Feed):
         if overflow is not None:
             self.session.has_overflow = True
             self.session.outbox.overflow = overflow
+        ends = untold(broker.ends(filters), replay.after)
         await broker.catch_up(self.session)
         self.push(
             Subscribed(id=command.id, cursor=broker.cursor(), replayed=replay.count, complete=replay.complete)
         )
+        for end in ends:
+            self.push(EndPush(topic=end.topic, offset=end.offset, cursor=end.cursor))
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
         filters = command.filters

@@ -5,6 +5,7 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from broker.endpoints.feed import Feed
+from broker.endpoints.forms import end_event
 from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
 from extra.errors import ChannelClosed, InvalidCommand
@@ -12,7 +13,7 @@ from extra.http import Request, Response, Stream, StreamingResponse
 from extra.protocols.encoding import encode_json
 from extra.protocols.pushes import Goodbye
 from extra.protocols.sse import comment, event
-from extra.pubsub import Gap, Since, WireForm, format_cursor
+from extra.pubsub import Broker, End, Gap, Position, Since, WireForm, format_cursor
 
 __all__ = ["EventFeed", "EventStreams"]
 
@@ -20,6 +21,8 @@ HEARTBEAT: Final = comment()
 HEADERS: Final = (("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"))
 RETRY_LEAST_MS: Final = 500
 """An EventSource keeps this delay until it is told another: as long as nobody is there."""
+RETRY_AFTER_END_MS: Final = 60_000
+"""When its topics have ended, an EventSource that nobody closes asks once more, so much later."""
 CONTENT_TYPE: Final = "text/event-stream"
 
 
@@ -47,6 +50,8 @@ class EventStreams:
         if request.method == "HEAD":
             self.hub.broker.check_filters(filters)
             return StreamingResponse(Unopened(), content_type=CONTENT_TYPE, headers=HEADERS)
+        if since.position is not None and has_had_all(self.hub.broker, filters, since.position):
+            return Response(204, headers=(*HEADERS, ("Extra-Closed", "true")))
         feed = EventFeed(self.hub, form, overflow_of(request))
         feed.session.retained_form = retained_form
         try:
@@ -83,11 +88,15 @@ class EventFeed(Feed):
         self.stream: Stream | None = None
         self.begins_at: str | None = None
         self.late_start: Gap | None = None  # an EventSource cannot see what `complete` tells others
+        self.ends: list[End] = []  # of topics that had ended before, to be told when the replay is over
+        self.may_have_ended = False
 
     async def subscribe(self, filters: list[str], since: Since, retained: bool | None) -> None:
         """Register, raising as `Broker.add_filters` does; what is there follows when the stream is open."""
         replay = await self.broker.add_filters(self.session, filters, since, retained=retained)
         after, known = replay.after, replay.known
+        self.ends = untold(self.broker.ends(filters), after)
+        self.may_have_ended = self.broker.have_ended(filters)
         epoch = self.broker.epoch()
         if since.position is None or since.position.epoch == epoch:
             self.begins_at = format_cursor(epoch, after, known)
@@ -106,10 +115,20 @@ class EventFeed(Feed):
             stream.write(self.session.outbox.form.encode_gap(self.late_start))
         self.hub.open.add(self)
         self.attach(stream)
-        if not self.session.is_live():
+        if self.session.is_live():
+            self._tell_ends()
+        else:
             self.hub.spawn(self._catch_up())
         if self.hub.is_draining:
             self.end("shutdown", self.hub.reconnect_after())
+
+    def topic_ended(self) -> None:
+        self.may_have_ended = True
+
+    def flush(self) -> None:
+        super().flush()
+        if self.may_have_ended:
+            self._end_with_its_topics()
 
     def tick(self) -> None:
         self.quiet_s += 1
@@ -139,8 +158,46 @@ class EventFeed(Feed):
             while not self.session.is_live():
                 await self.session.wait_for_room()
                 await self.broker.advance(self.session)
+            self._tell_ends()
         except ChannelClosed:
             return  # the client has gone
         except Exception:  # whoever runs this logs it; the client comes back with its cursor
             self.abort()
             raise
+
+    def _tell_ends(self) -> None:
+        """Tell of topics that had ended before, as far as the replay does not; then there may be no more."""
+        for end in self.ends:
+            self.session.put_control(end_event(end.topic, end.offset, end.cursor))
+        self.ends = []
+        if self.may_have_ended:
+            self.wake()
+
+    def _end_with_its_topics(self) -> None:
+        """End the stream, if nothing more will come and everything has been written."""
+        stream = self.stream
+        session = self.session
+        if stream is None or self.ends or not session.is_live() or not session.outbox.is_empty:
+            return
+        self.may_have_ended = False
+        if not self.broker.have_ended(list(session.filters)):
+            return
+        self.stream = None
+        self.last_cursor()
+        stream.write(event(None, retry_ms=RETRY_AFTER_END_MS))
+        stream.close()
+
+
+def untold(ends: list[End], after: int) -> list[End]:
+    """Return those ends that what the log has above `after` does not bring."""
+    return [end for end in ends if end.offset <= after or not end.is_kept]
+
+
+def has_had_all(broker: Broker, filters: list[str], position: Position) -> bool:
+    """Return whether nothing is left to come for who stands at `position`: all are topics that have ended.
+
+    To an EventSource that comes back so 204 says not to do it again (HTML 9.2.3).
+    """
+    if position.epoch != broker.epoch() or not broker.have_ended(filters):
+        return False
+    return max([end.offset for end in broker.ends(filters)]) <= position.offset

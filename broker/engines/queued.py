@@ -8,7 +8,7 @@ from broker.engines.batch import Placed
 from extra.errors import ExtraError
 from extra.pubsub import Message
 
-__all__ = ["Clearing", "Conflict", "Entry", "KeyWindow", "Queued", "Ticket"]
+__all__ = ["Clearing", "Entry", "KeyWindow", "Queued", "Refused", "Ticket"]
 
 
 @final
@@ -89,23 +89,21 @@ class Clearing:
 
 
 @final
-class Conflict:
-    """A message whose condition did not hold at its place in the queue: `last` was the topic's last offset.
+class Refused:
+    """A message that was not to have its place in the queue, and why: for what stands before it there.
 
-    Its publisher is told when what is before it has taken effect: until then that may be refused.
+    Its publisher is told when that has taken effect: until then it may be refused itself.
     """
 
-    __slots__ = ("if_last", "last", "number", "ticket", "topic")
+    __slots__ = ("error", "number", "ticket")
 
-    def __init__(self, topic: str, if_last: int, last: int, ticket: Ticket, number: int) -> None:
-        self.topic = topic
-        self.if_last = if_last
-        self.last = last
+    def __init__(self, error: ExtraError, ticket: Ticket, number: int) -> None:
+        self.error = error
         self.ticket = ticket
         self.number = number
 
 
-Entry: TypeAlias = Queued | Clearing | Conflict
+Entry: TypeAlias = Queued | Clearing | Refused
 
 
 @final

@@ -43,6 +43,10 @@ _COMMON: Final = "time, expires_at, kind, content_type, headers, retained, check
 MESSAGE_COLUMNS: Final = f"offset, topic_id, {_COMMON}"
 RETAINED_COLUMNS: Final = f"offset, topic, {_COMMON}"
 
+RETAINED: Final = 1
+CLOSES: Final = 8
+"""The bits in the column `retained`: what `_FLAGS` leaves free."""
+
 _FIXED: Final = Struct("<qqddB")
 _FLAGS: Final[dict[PayloadKind, int]] = {"json": 0, "text": 2, "binary": 4}
 
@@ -52,7 +56,7 @@ def values_of(message: Message, offset: int, where: int | str, time: float) -> t
     headers = None if message.headers is None else json.dumps(message.headers, separators=(",", ":"))
     content_type = message.content_type
     kind, payload, expires_at = message.kind, message.payload, message.expires_at
-    retained = 1 if message.retained else 0
+    retained = (RETAINED if message.retained else 0) + (CLOSES if message.close is True else 0)
     checksum = _checksum(offset, where, time, expires_at, kind, content_type, headers, retained, payload)
     return (offset, where, time, expires_at, kind, content_type, headers, retained, checksum, payload)
 
@@ -78,7 +82,8 @@ def message_of(row: Row, topic: str) -> Message:
         content_type=content_type,
         headers=None if headers is None else json.loads(headers),
         expires_at=expires_at,
-        retained=retained == 1,
+        retained=(retained & RETAINED) != 0,
+        close=True if retained & CLOSES else None,
     )
 
 

@@ -38,7 +38,7 @@ from typing import Final, final
 from broker.engines.batch import Batch, Placed
 from broker.engines.connecting import Connect
 from broker.engines.failures import StoreRefused, is_full, reason_of
-from broker.engines.queued import Clearing, Conflict, Entry, KeyWindow, Queued, Ticket
+from broker.engines.queued import Clearing, Entry, KeyWindow, Queued, Refused, Ticket
 from broker.engines.records import check_storable
 from broker.engines.restoring import restore, restore_keys, restore_states
 from broker.engines.retaining import Retaining
@@ -60,6 +60,7 @@ from extra.pubsub import (
     SystemClock,
 )
 from extra.pubsub.conditions import precondition_failed
+from extra.pubsub.ends import End, topic_closed
 from extra.pubsub.journal import Journal
 from extra.pubsub.search import finish
 
@@ -121,7 +122,7 @@ class SQLiteEngine(Engine):
         self.queue: deque[Entry] = deque()
         self.applying: deque[Entry] = deque()
         self.last_placed = 0
-        self.placed_last: dict[str, int] = {}  # of topics that have something in the queue or on its way
+        self.placed_last: dict[str, Queued] = {}  # of topics that have something in the queue or on its way
         self.expired_lasts: set[str] = set()  # topics of which a state says what the last message was
         self.retaining = Retaining()
         self.kept_states = States()
@@ -229,6 +230,9 @@ class SQLiteEngine(Engine):
             await self._enter(message, key, ticket, 0, if_last)
         await ticket.decided()
         return ticket.answer()
+
+    def end(self, topic: str) -> End | None:
+        return self.log.end(topic, self.clock.time())
 
     def last_offset(self, topic: str) -> int:
         return self.log.last_offset(topic)
@@ -413,15 +417,25 @@ class SQLiteEngine(Engine):
             raise
         self._put(message, key, ticket, number, if_last)
 
+    def _refusal(self, message: Message, if_last: int) -> ExtraError | None:
+        """Return why a message is not to have the place behind all that has one, if it is not."""
+        topic = message.topic
+        placed = self.placed_last.get(topic)
+        if if_last != ALWAYS:
+            last = self.log.last_offset(topic) if placed is None else placed.offset
+            if last != if_last:
+                return precondition_failed(topic, if_last, last, self.log.epoch)
+        is_closed = self.log.is_closed(topic) if placed is None else placed.message.close is True
+        return topic_closed(topic) if is_closed and message.close is not False else None
+
     def _put(self, message: Message, key: bytes, ticket: Ticket, number: int, if_last: int) -> None:
         topic = message.topic
-        if if_last != ALWAYS:
-            last = self.placed_last.get(topic) or self.log.last_offset(topic)
-            if last != if_last:
-                self.room.leave(0, message.size)
-                self.queue.append(Conflict(topic, if_last, last, ticket, number))
-                self._schedule()
-                return
+        refusal = self._refusal(message, if_last)
+        if refusal is not None:
+            self.room.leave(0, message.size)
+            self.queue.append(Refused(refusal, ticket, number))
+            self._schedule()
+            return
         policy = self.log.policy(topic)
         self.last_placed += 1
         queued = Queued(
@@ -436,7 +450,7 @@ class SQLiteEngine(Engine):
             number,
         )
         self.queue.append(queued)
-        self.placed_last[topic] = queued.offset
+        self.placed_last[topic] = queued
         if message.retained:
             self.retaining.add(queued)
         self._schedule()
@@ -551,9 +565,8 @@ class SQLiteEngine(Engine):
             if isinstance(entry, Queued):
                 size += entry.message.size
                 entry.ticket.decide(entry.number, self._deliver(entry))
-            elif isinstance(entry, Conflict):
-                error = precondition_failed(entry.topic, entry.if_last, entry.last, self.log.epoch)
-                entry.ticket.decide(entry.number, error)
+            elif isinstance(entry, Refused):
+                entry.ticket.decide(entry.number, entry.error)
             else:
                 kept = self.kept.messages.get(entry.topic)
                 is_there = kept is not None and kept.offset == entry.offset
@@ -568,7 +581,7 @@ class SQLiteEngine(Engine):
     def _deliver(self, queued: Queued) -> int:
         """Put a message into the log and hand it to those who want it; return to how many."""
         message = queued.message
-        if self.placed_last.get(message.topic) == queued.offset:
+        if self.placed_last.get(message.topic) is queued:
             del self.placed_last[message.topic]
         self.log.append(message, queued.now, queued.time)
         if message.retained:
@@ -605,7 +618,9 @@ class SQLiteEngine(Engine):
         self.kept_states.failed(error)
         refused = [*entries, *self.queue]
         self.queue.clear()
-        self.placed_last = {entry.topic: entry.offset for entry in self.applying if isinstance(entry, Queued)}
+        self.placed_last = {
+            entry.message.topic: entry for entry in self.applying if isinstance(entry, Queued)
+        }
         self.last_placed = self.store.head
         size = 0
         for entry in refused:
@@ -614,8 +629,9 @@ class SQLiteEngine(Engine):
                 if entry.message.retained:
                     self.retaining.discard(entry)
                 entry.ticket.decide(entry.number, error)
-            elif isinstance(entry, Conflict):
+            elif isinstance(entry, Refused):
                 entry.ticket.decide(entry.number, error)
+                continue
             else:
                 entry.ticket.decide(0, error)
             self.doubtful[entry.topic] = None

@@ -76,6 +76,7 @@ class Publisher:
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
         if_last: int | None = None,
+        close: bool | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
@@ -83,7 +84,8 @@ class Publisher:
         The broker publishes it once, also if a kept connection turns out to be stale and it has to be sent
         again: it goes with an idempotency key, `key` or one made here. When this raises, it may have been
         published, but for the first five errors. With `if_last` it is published if the last message of the
-        topic has this offset; 0 is for a topic that has none yet. In `headers`, HTTP carries names in lower
+        topic has this offset; 0 is for a topic that has none yet. With `close=True` it is the last message of
+        its topic; one with `close=False` opens that anew. In `headers`, HTTP carries names in lower
         case and values in Latin-1.
 
         Raises:
@@ -91,6 +93,7 @@ class Publisher:
             InvalidTopic: not a topic, or one that starts with `$`.
             InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
             InvalidCommand: another argument is not what it should be.
+            TopicClosed: the topic has had its last message.
             LimitExceeded: something is more than a limit of the broker.
             EngineUnavailable: the log cannot be written just now.
             BrokerClosed: nobody answers there, or a broker that is shutting down.
@@ -98,11 +101,13 @@ class Publisher:
             TimeoutError: nothing came in time.
             TypeError: an argument is not of its type.
         """
-        check_publication(topic, retain, ttl, key, content_type, dict(headers or {}), if_last)
+        check_publication(topic, retain, ttl, key, content_type, dict(headers or {}), if_last, close)
         message = compose(topic, data, content_type=content_type)
         query = [("key", key if key is not None else uuid.uuid4().hex)]
         if ttl is not None:
             query.append(("ttl", str(round(ttl, 9))))
+        if close is not None:
+            query.append(("close", "1" if close else "0"))
         answer = self._caller.call(
             "PUT" if retain else "POST",
             self._address.topic_target(topic, query),
@@ -131,6 +136,7 @@ def publish(
     content_type: str | None = None,
     headers: Mapping[str, str] | None = None,
     if_last: int | None = None,
+    close: bool | None = None,
     timeout_s: float = 10.0,
 ) -> Receipt:
     """Publish to the broker at `url`, over this thread's connection to it: see `Publisher.publish`."""
@@ -146,6 +152,7 @@ def publish(
             content_type=content_type,
             headers=headers,
             if_last=if_last,
+            close=close,
             timeout_s=timeout_s,
         )
     )

@@ -206,6 +206,7 @@ class Client:
         content_type: str | None = None,
         headers: dict[str, str] | None = None,
         if_last: int | None = None,
+        close: bool | None = None,
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
 
@@ -213,20 +214,22 @@ class Client:
         What was sent and not answered is sent again with the same idempotency key, `key` or one made here:
         the broker publishes it once, as long as the connection is not lost for longer than it remembers keys
         (two minutes). When cancelled, it may have been published. With `if_last` it is published if the last
-        message of the topic has this offset; 0 is for a topic that has none yet.
+        message of the topic has this offset; 0 is for a topic that has none yet. With `close=True` it is the
+        last message of its topic; one with `close=False` opens that anew.
 
         Raises:
             PreconditionFailed: another message is the last one; its `offset` tells which.
             InvalidTopic: not a topic, or one that starts with `$`.
             InvalidPayload: `data` cannot be written as JSON, or is not what `content_type` says.
             InvalidCommand: another argument is not what it should be.
+            TopicClosed: the topic has had its last message.
             LimitExceeded: something is more than a limit of the broker.
             EngineUnavailable: the log cannot be written just now.
             BrokerClosed: the client is not open.
             TypeError: an argument is not of its type.
         """
         settings = self._require_open()
-        check_publication(topic, retain, ttl, key, content_type, headers, if_last)
+        check_publication(topic, retain, ttl, key, content_type, headers, if_last, close)
         check_topic(topic)
         message = compose(topic, data, content_type=content_type, headers=headers)
         identifier = next(self._numbers)
@@ -241,6 +244,7 @@ class Client:
             content_type=content_type,
             headers=headers,
             if_last=if_last,
+            close=close,
         )
         try:
             command = settings.codec.encode(publish)
@@ -340,6 +344,7 @@ class Client:
             resume=resume,
             lost_until=parse_cursor(resume).known if resume else 0,
             last_offset=last_offset_of(answer.headers),
+            closed=answer.headers.get("extra-closed") == "true",
         )
 
     async def _call(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:

@@ -86,6 +86,7 @@ class Subscription:
         self.dropped_before = 0
         self.is_entered = False
         self.error: ExtraError | None = None
+        self._ended: set[str] = set()
         self._is_confirmed = False
         self._wants_retained = retained if retained is not None else since == "now"
         self._is_in_stage = False  # the retained messages of a replay are coming ...
@@ -143,6 +144,7 @@ class Subscription:
             self._is_in_stage = False
             if self.state is State.REPLAYING:
                 self._wants_retained = False
+        self._ended.discard(message.topic)  # it has been opened anew
         position = self.position
         if position is None:
             self._begin_at(message.epoch, 0 if self.since == "start" else message.offset - 1)
@@ -188,6 +190,16 @@ class Subscription:
             self._move(epoch, offset, gap.until)
         self.inbox.put_gap(gap)
         self.changed.set()
+
+    def end(self, topic: str, offset: int, epoch: str) -> bool:
+        """Note that a topic has ended, and return whether all that is subscribed to have.
+
+        One who has not been given everything up to there will be told again.
+        """
+        position = self.position
+        if position is not None and position.epoch == epoch and position.offset >= offset:
+            self._ended.add(topic)
+        return self._ended.issuperset(self.filters)
 
     def close(self, error: ExtraError | None = None) -> None:
         """End it: the consumer gets what waits, and then `error` or the end."""

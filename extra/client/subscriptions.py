@@ -46,7 +46,16 @@ from extra.client.problems import error_from_code
 from extra.client.subscription import State, Subscription
 from extra.errors import ExtraError, RemoteProtocolError
 from extra.protocols.commands import Command, Overflow, Ping, Unsubscribe
-from extra.protocols.pushes import ErrorPush, GapPush, MessagePush, Pong, Push, Subscribed, Unsubscribed
+from extra.protocols.pushes import (
+    EndPush,
+    ErrorPush,
+    GapPush,
+    MessagePush,
+    Pong,
+    Push,
+    Subscribed,
+    Unsubscribed,
+)
 from extra.pubsub import Gap, Message, parse_cursor
 from extra.topics import FilterTree
 
@@ -151,6 +160,8 @@ class Subscriptions:
                 self._confirm(turn, push)
         elif isinstance(push, GapPush):
             self._tell(push)
+        elif isinstance(push, EndPush):
+            self._end(push)
         elif isinstance(push, ErrorPush):
             if turn is not None and push.id == turn.subscribe_id:
                 self._refuse(turn.subscription, push)
@@ -221,6 +232,15 @@ class Subscriptions:
                 subscription.take(message)
                 if subscription.position is not None:
                     self._leave(subscription)
+
+    def _end(self, push: EndPush) -> None:
+        """Let those who wait for nothing else come to their end."""
+        for subscription in list(self._subscriptions):
+            is_there = subscription.state in (State.LIVE, State.REPLAYING)
+            if not is_there or push.topic not in subscription.filters:
+                continue
+            if subscription.end(push.topic, push.offset, self._require_epoch()):
+                self.remove(subscription)
 
     def _confirm(self, turn: "_Turn", push: Subscribed) -> None:
         subscription = turn.subscription

@@ -56,6 +56,7 @@ STATUSES: Final[Mapping[str, int]] = {
     "request_timeout": 408,
     "unrecoverable_position": 410,
     "precondition_failed": 412,
+    "topic_closed": 409,
     "redirect": 302,
     "conflict": 409,
     "gone": 410,

@@ -109,6 +109,7 @@ class Publish(Struct):
     content_type: str | None = None
     headers: dict[str, str] | None = None
     if_last: int | None = None
+    close: bool | None = None
 
 
 class Ack(Struct, tag="ack", tag_field="op", omit_defaults=True):
@@ -218,11 +219,16 @@ class _Publish(Struct, tag="publish", tag_field="op"):
     content_type: str | None = None
     headers: dict[str, str] | None = None
     if_last: _Offset | None = None
+    close: bool | None = None
 
 
-_Wire: TypeAlias = Subscribe | Unsubscribe | _Publish | Ack | Ping
+class _Close(_Publish, tag="close", tag_field="op"):
+    """`publish` with `close` true, and `data` that may be left out: then the message is an empty text."""
 
-_OPS: Final = ("subscribe", "unsubscribe", "publish", "ack", "ping")
+
+_Wire: TypeAlias = Subscribe | Unsubscribe | _Publish | _Close | Ack | Ping
+
+_OPS: Final = ("subscribe", "unsubscribe", "publish", "close", "ack", "ping")
 
 _CHOICES: Final = {"overflow": get_args(Overflow), "replay": get_args(_Replay)}
 
@@ -382,9 +388,13 @@ def _check_id(identifier: str | int) -> None:
 
 
 def _publish(form: _Format, publish: _Publish) -> Publish:
-    if publish.content_type is None and publish.data is not _ABSENT and publish.data_base64 is None:
-        payload = form.as_bytes(publish.data)
-        kind: PayloadKind = "binary"
+    payload: bytes | None
+    kind: PayloadKind
+    is_close = isinstance(publish, _Close)
+    if is_close and publish.data is _ABSENT and publish.data_base64 is None:
+        payload, kind = b"", "text"
+    elif publish.content_type is None and publish.data is not _ABSENT and publish.data_base64 is None:
+        payload, kind = form.as_bytes(publish.data), "binary"
         if payload is None:
             payload, kind = form.as_json(publish.data), "json"
     else:
@@ -406,6 +416,7 @@ def _publish(form: _Format, publish: _Publish) -> Publish:
         publish.content_type,
         publish.headers,
         publish.if_last,
+        True if is_close else publish.close,
     )
 
 

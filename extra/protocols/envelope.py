@@ -78,22 +78,26 @@ def message_msgpack(
     return _to_msgpack(fields)
 
 
-def page_json(messages: list[bytes], cursor: str, complete: bool, more: bool) -> bytes:
+def page_json(messages: list[bytes], cursor: str, complete: bool, more: bool, closed: bool = False) -> bytes:
     """Return a page, the answer to a read, around envelopes made by `message_json`."""
-    head = _to_json({"cursor": cursor, "complete": complete, "more": more})
+    head = _to_json(_page_fields(cursor, complete, more, closed))
     return head[:-1] + b',"messages":[' + b",".join(messages) + b"]}"
 
 
-def page_msgpack(messages: list[bytes], cursor: str, complete: bool, more: bool) -> bytes:
+def page_msgpack(
+    messages: list[bytes], cursor: str, complete: bool, more: bool, closed: bool = False
+) -> bytes:
     """Return a page around envelopes made by `message_msgpack`."""
-    return _to_msgpack(
-        {
-            "cursor": cursor,
-            "complete": complete,
-            "more": more,
-            "messages": [msgspec.Raw(message) for message in messages],
-        }
-    )
+    fields = _page_fields(cursor, complete, more, closed)
+    fields["messages"] = [msgspec.Raw(message) for message in messages]
+    return _to_msgpack(fields)
+
+
+def _page_fields(cursor: str, complete: bool, more: bool, closed: bool) -> dict[str, object]:
+    fields: dict[str, object] = {"cursor": cursor, "complete": complete, "more": more}
+    if closed:
+        fields["closed"] = True
+    return fields
 
 
 def _properties(

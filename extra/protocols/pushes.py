@@ -18,6 +18,7 @@ from extra.protocols.payloads import check_payload
 
 __all__ = [
     "Acknowledged",
+    "EndPush",
     "ErrorPush",
     "GapPush",
     "Goodbye",
@@ -92,6 +93,14 @@ class GapPush(Struct, tag="gap", tag_field="op", kw_only=True, omit_defaults=Tru
     dropped: int = 0
 
 
+class EndPush(Struct, tag="end", tag_field="op", kw_only=True):
+    """The topic has had its last message, at `offset`."""
+
+    topic: str
+    offset: int
+    cursor: str
+
+
 class ErrorPush(Struct, tag="error", tag_field="op", kw_only=True, omit_defaults=True):
     """Takes the place of an answer, or says what was wrong with a frame.
 
@@ -139,6 +148,7 @@ Push: TypeAlias = (
     | Acknowledged
     | Pong
     | GapPush
+    | EndPush
     | ErrorPush
     | Goodbye
     | MessagePush
@@ -181,6 +191,7 @@ _Wire: TypeAlias = (
     | Acknowledged
     | Pong
     | GapPush
+    | EndPush
     | ErrorPush
     | Goodbye
 )
@@ -194,6 +205,7 @@ _OPS: Final = (
     "acknowledged",
     "pong",
     "gap",
+    "end",
     "error",
     "goodbye",
 )

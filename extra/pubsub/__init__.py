@@ -5,6 +5,7 @@ With no server and no third-party import.
 
 from extra.pubsub.broker import Broker, BrokerLimits, Page, parse_overflow
 from extra.pubsub.clock import Clock, SystemClock
+from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.gaps import GapTeller, describe_gap
 from extra.pubsub.log import Log, Slice
@@ -25,6 +26,7 @@ __all__ = [
     "Clock",
     "Consumer",
     "Delivery",
+    "End",
     "Engine",
     "FrameCache",
     "Gap",

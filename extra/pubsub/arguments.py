@@ -43,6 +43,7 @@ def check_publication(
     content_type: object,
     headers: object,
     if_last: object = None,
+    close: object = None,
 ) -> None:
     """Check what is given to `publish`, except the value and whether the topic is one.
 
@@ -69,6 +70,8 @@ def check_publication(
             raise _wrong("if_last", "an offset or None", if_last)
         if not 0 <= if_last <= IF_LAST_MOST:
             raise InvalidCommand(f"if_last {if_last}: the offset of a message, or 0 for none")
+    if close is not None and not isinstance(close, bool):
+        raise _wrong("close", "a bool or None", close)
     if content_type is not None and not isinstance(content_type, str):
         raise _wrong("content_type", "a string or None", content_type)
     if headers is not None:

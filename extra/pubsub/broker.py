@@ -32,6 +32,7 @@ from extra.errors import (
 )
 from extra.pubsub.arguments import check_history, check_publication, check_subscription, check_ttl
 from extra.pubsub.clock import Clock, SystemClock
+from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.idempotency import Remembered, Run, digest
 from extra.pubsub.memory import MemoryEngine
@@ -92,6 +93,7 @@ class Page:
 
     `last_offset` is that of the topic's last message, where one topic was read, and None for filters. As
     `if_last` it lets something be published only while nothing has been that this page does not know of.
+    `closed` says that nothing more will come: all that was read are topics that have ended, up to their ends.
     """
 
     messages: list[Message]
@@ -101,6 +103,7 @@ class Page:
     resume: str = ""
     lost_until: int = 0
     last_offset: int | None = None
+    closed: bool = False
 
 
 @final
@@ -212,13 +215,16 @@ class Broker(Delivery):
         content_type: str | None = None,
         headers: dict[str, str] | None = None,
         if_last: int | None = None,
+        close: bool | None = None,
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
 
         Never waits for subscribers, but lets the event loop turn after every 128 KiB that were published.
         `ttl` is in seconds; with a `key` that was used on this topic within
         `idempotency_window_s`, nothing is published and the first receipt is returned. With `if_last` it is
-        published if the last message of the topic has this offset; 0 is for a topic that has none yet.
+        published if the last message of the topic has this offset; 0 is for a topic that has none yet. With
+        `close=True` it is the last message of its topic, whose readers come to an end with it; nothing more
+        is published there until a message with `close=False` opens the topic anew.
 
         Raises:
             PreconditionFailed: another message is the last one; its `offset` tells which.
@@ -227,10 +233,11 @@ class Broker(Delivery):
             LimitExceeded: the payload or what is retained is more than a limit.
             EngineUnavailable: the log cannot be written just now.
             InvalidCommand: `ttl`, `key` or `if_last` is not one.
+            TopicClosed: the topic has had its last message.
             BrokerClosed: the broker is not open.
             TypeError: an argument is not of its type.
         """
-        check_publication(topic, retain, ttl, key, content_type, headers, if_last)
+        check_publication(topic, retain, ttl, key, content_type, headers, if_last, close)
         message = compose(
             topic,
             data,
@@ -238,6 +245,7 @@ class Broker(Delivery):
             expires_at=self.expiry(ttl),
             content_type=content_type,
             headers=headers,
+            close=close,
         )
         return await self.publish_message(message, key, if_last)
 
@@ -348,6 +356,9 @@ class Broker(Delivery):
                 if not session.receive(message):
                     self.overflows_total += 1
                     session.consumer.overflowed()
+        if message.close:
+            for session in self.tree.match(message.topic):
+                session.consumer.topic_ended()
         self.deliveries_total += reached
         self.pace.spend((self.tree.steps() - steps) * STEP_BYTES)
         return reached
@@ -395,6 +406,20 @@ class Broker(Delivery):
         return await self.read(
             list(filters), parse_since(since), limit, retained, limit_bytes=HISTORY_LIMIT_BYTES
         )
+
+    def ends(self, filters: list[str]) -> list[End]:
+        """Return where topics have ended, of those among `filters` that are topics. Cost: a step each."""
+        ends: list[End] = []
+        for topic_filter in filters:
+            if not has_wildcard(topic_filter):
+                end = self.engine.end(topic_filter)
+                if end is not None:
+                    ends.append(end)
+        return ends
+
+    def have_ended(self, filters: list[str]) -> bool:
+        """Return whether nothing more will come for these: all are topics, and have ended."""
+        return len(self.ends(filters)) == len(filters)
 
     def check_filters(self, filters: list[str]) -> None:
         """Raise InvalidFilter unless all are topic filters, and an error when they are none or too many.
@@ -474,6 +499,8 @@ class Broker(Delivery):
         known = max(known, after)
         complete = is_same_epoch and lost_until <= known
         resume = "" if complete else format_cursor(epoch, after, max(lost_until, known))
+        ends = self.ends(filters)
+        closed = len(ends) == len(filters) and not more and max([end.offset for end in ends]) <= until
         return Page(
             messages,
             format_cursor(epoch, position, max(lost_until, known)),
@@ -482,6 +509,7 @@ class Broker(Delivery):
             resume,
             lost_until,
             last_offset,
+            closed,
         )
 
     # Sessions

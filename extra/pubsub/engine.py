@@ -10,6 +10,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from extra.errors import EngineError, ExtraError
+from extra.pubsub.ends import End
 from extra.pubsub.log import Slice
 from extra.pubsub.message import Message
 from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
@@ -64,6 +65,7 @@ class Engine(ABC):
 
         Raises:
             LimitExceeded: it is to be retained and there is no room. It is not in the log then.
+            TopicClosed: the topic has had its last message, and this one does not open it anew. Nor is it.
         """
 
     def append_at_once(self, message: Message) -> int:
@@ -89,6 +91,10 @@ class Engine(ABC):
             PreconditionFailed: another is the last one. Nothing has been appended.
         """
         raise EngineError(f"{type(self).__name__} cannot publish on a condition")
+
+    def end(self, topic: str) -> End | None:
+        """Return where a topic has ended, None when it has not."""
+        return None
 
     def last_offset(self, topic: str) -> int:
         """Return the offset of the last message that was delivered on a topic, 0 when none is known.

@@ -29,6 +29,7 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
+from extra.pubsub.ends import End
 from extra.pubsub.journal import Journal
 from extra.pubsub.message import Message
 from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
@@ -75,13 +76,15 @@ class TopicLog:
 
     What is before `first` is None, and cut off in time. `last_offset` is that of the newest message that
     there ever was, as far as that is known, or 0. `evicted_until` is the highest offset that the topic has
-    lost, `any_evicted_until` the highest that any topic had lost by then.
+    lost, `any_evicted_until` the highest that any topic had lost by then. `is_closed` says that the newest
+    message is the topic's last.
     """
 
     __slots__ = (
         "any_evicted_until",
         "evicted_until",
         "first",
+        "is_closed",
         "last_offset",
         "messages",
         "policies",
@@ -100,6 +103,7 @@ class TopicLog:
         self.size = 0
         self.weight = 1 + len(topic) // NAME_UNIT_CHARACTERS + topic.count("/") // NAME_UNIT_LEVELS
         self.last_offset = 0
+        self.is_closed = False
         self.evicted_until = 0
         self.any_evicted_until = 0
 
@@ -118,6 +122,7 @@ class TopicLog:
     def append(self, message: Message) -> None:
         self.messages.append(message)
         self.last_offset = max(self.last_offset, message.offset)
+        self.is_closed = message.close is True
         self.size += message.size
 
     def evict(self) -> Message:
@@ -309,6 +314,19 @@ class Log:
         """
         topic_log = self.topics.get(topic)
         return 0 if topic_log is None else topic_log.last_offset
+
+    def is_closed(self, topic: str) -> bool:
+        """Return whether a topic's last message said that it is the last."""
+        topic_log = self.topics.get(topic)
+        return topic_log is not None and topic_log.is_closed
+
+    def end(self, topic: str, time: float) -> End | None:
+        """Return where a topic has ended, None when it has not."""
+        topic_log = self.topics.get(topic)
+        if topic_log is None or not topic_log.is_closed:
+            return None
+        is_kept = len(topic_log) > 0 and not topic_log.at(len(topic_log.messages) - 1).is_expired(time)
+        return End(topic, self.epoch, topic_log.last_offset, is_kept)
 
     def policy(self, topic: str) -> Policy:
         """Return the policy of a topic. Cost: one step for a topic that is known."""

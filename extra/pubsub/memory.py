@@ -10,6 +10,7 @@ from mypy_extensions import mypyc_attr
 
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.conditions import precondition_failed
+from extra.pubsub.ends import End, topic_closed
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.log import Log, Slice
 from extra.pubsub.message import Message
@@ -63,6 +64,8 @@ class MemoryEngine(Engine):
 
     def append_at_once(self, message: Message) -> int:
         assert self.delivery is not None, "the engine has been started"
+        if message.close is not False and self.log.is_closed(message.topic):
+            raise topic_closed(message.topic)
         if message.retained:
             self.kept.check_room(message)
         self.log.append(message, self.clock.now(), self.clock.time())
@@ -75,6 +78,9 @@ class MemoryEngine(Engine):
         if last != if_last:
             raise precondition_failed(message.topic, if_last, last, self.log.epoch)
         return self.append_at_once(message)
+
+    def end(self, topic: str) -> End | None:
+        return self.log.end(topic, self.clock.time())
 
     def last_offset(self, topic: str) -> int:
         return self.log.last_offset(topic)

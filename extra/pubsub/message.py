@@ -38,10 +38,13 @@ class Message:
 
     `size` is what it is counted as, in bytes, by everything that is bounded. `time` and `expires_at` are Unix
     seconds, `appended_at` monotonic ones; `expires_at` 0.0 means never. Before `place`, `offset` is 0.
+    `close` True says that the message is the last of its topic, False that it opens the topic anew if that
+    was closed.
     """
 
     __slots__ = (
         "appended_at",
+        "close",
         "content_type",
         "epoch",
         "expires_at",
@@ -67,6 +70,7 @@ class Message:
         headers: dict[str, str] | None = None,
         expires_at: float = 0.0,
         retained: bool = False,
+        close: bool | None = None,
     ) -> None:
         self.topic = topic
         self.payload = payload
@@ -75,6 +79,7 @@ class Message:
         self.headers = headers
         self.expires_at = expires_at
         self.retained = retained
+        self.close = close
         self.offset = 0
         self.epoch = ""
         self.time = 0.0
@@ -230,6 +235,7 @@ def compose(
     expires_at: float = 0.0,
     content_type: str | None = None,
     headers: dict[str, str] | None = None,
+    close: bool | None = None,
 ) -> Message:
     """Make a message of a value: bytes stay bytes, a string is text, anything else is written as JSON.
 
@@ -274,6 +280,7 @@ def compose(
         headers=headers,
         expires_at=expires_at,
         retained=retain,
+        close=close,
     )
 
 

@@ -66,6 +66,7 @@ class Messages(Consumer):
         self.has_begun = False
         self.was_entered = False
         self.is_taken_from = False
+        self.may_have_ended = True  # looked at when nothing is left to take
 
     async def __aenter__(self) -> Messages:
         if self.was_entered:
@@ -139,12 +140,15 @@ class Messages(Consumer):
                 self._tell(entry)
             elif session.state == CLOSED:
                 raise StopAsyncIteration
+            elif self.may_have_ended and session.state != HELD and self.broker.have_ended(self.filters):
+                self.broker.close_session(session)
             else:
                 self.is_taken_from = True
                 try:
                     if session.state == HELD:
                         await self._advance(session)
                     else:
+                        self.may_have_ended = False
                         session.sleep()
                         await self._wait()
                 finally:
@@ -156,6 +160,9 @@ class Messages(Consumer):
 
     def overflowed(self) -> None:
         """Nothing to do: the session is held, and `__anext__` catches up when the outbox is empty."""
+
+    def topic_ended(self) -> None:
+        self.may_have_ended = True
 
     def broker_closed(self) -> None:
         self.wake()

@@ -74,6 +74,9 @@ class Consumer(ABC):
         it.
         """
 
+    def topic_ended(self) -> None:  # noqa: B027 - most go by the message
+        """A topic that the session subscribes to has had its last message."""
+
     @abstractmethod
     def broker_closed(self) -> None:
         """The broker is closing, and has closed the session."""

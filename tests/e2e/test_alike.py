@@ -14,6 +14,7 @@ from extra.errors import (
     InvalidPayload,
     InvalidTopic,
     PreconditionFailed,
+    TopicClosed,
 )
 from extra.pubsub import Broker
 from tests.e2e.daemon import Daemon
@@ -197,3 +198,28 @@ async def test_misuse_is_told_alike(broker: Either, topic: str) -> None:
         await anext(messages)
     with pytest.raises(RuntimeError, match="entered once"):
         await broker.__aenter__()
+
+
+async def test_a_stream_comes_to_its_end(broker: Either, topic: str) -> None:
+    async with (
+        broker.subscribe(f"{topic}/a", f"{topic}/b") as messages,
+        broker.subscribe(f"{topic}/+") as wide,
+    ):
+        await broker.publish(f"{topic}/a", 1)
+        await broker.publish(f"{topic}/a", 2, close=True)
+        await broker.publish(f"{topic}/b", 3, close=True)
+        assert [message.data async for message in messages] == [1, 2, 3]
+        assert [(await anext(wide)).data for _ in range(3)] == [1, 2, 3]
+        with pytest.raises(TopicClosed):
+            await broker.publish(f"{topic}/a", 4)
+        await broker.publish(f"{topic}/a", 5, close=False)
+        assert (await anext(wide)).data == 5
+    async with broker.subscribe(f"{topic}/b", since="start") as late:
+        assert [message.data async for message in late] == [3]
+    async with broker.subscribe(f"{topic}/b") as later:
+        assert [message.data async for message in later] == []
+    page = await broker.history(f"{topic}/b")
+    assert (page.closed, [message.data for message in page.messages]) == (True, [3])
+    assert not (await broker.history(f"{topic}/a")).closed
+    assert not (await broker.history(f"{topic}/+")).closed
+    assert (await broker.history(f"{topic}/b", since=page.cursor)).closed

@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from extra.pubsub import Delivery, Engine, MemoryEngine, Message, Policy, PolicyTable, Slice
+from extra.pubsub import Delivery, End, Engine, MemoryEngine, Message, Policy, PolicyTable, Slice
 
 __all__ = ["SlowEngine"]
 
@@ -47,6 +47,9 @@ class SlowEngine(Engine):
             subscribers = await self.inner.append_if(message, key, if_last)
             await self.dawdle()
             return subscribers
+
+    def end(self, topic: str) -> End | None:
+        return self.inner.end(topic)
 
     def last_offset(self, topic: str) -> int:
         return self.inner.last_offset(topic)

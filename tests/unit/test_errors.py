@@ -21,6 +21,7 @@ TREE = {
     "UnrecoverablePosition": "ExtraError",
     "PreconditionFailed": "ExtraError",
     "SessionTakenOver": "ExtraError",
+    "TopicClosed": "ExtraError",
     "BrokerClosed": "ExtraError",
     "ProtocolError": "ExtraError",
     "LocalProtocolError": "ProtocolError",

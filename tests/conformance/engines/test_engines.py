@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from extra.errors import LimitExceeded, PreconditionFailed
+from extra.errors import LimitExceeded, PreconditionFailed, TopicClosed
 from extra.payloads import PayloadKind
 from extra.pubsub import Broker, BrokerLimits, Delivery, Engine, Message, Policy, PolicyTable, Slice
 from tests.conformance.engines.engines import ENGINES, Terms
@@ -597,3 +597,52 @@ async def test_the_last_offset_counts_what_has_gone(rigs: Rigs) -> None:
     assert rig.engine.last_offset("a") == 2
     with pytest.raises(PreconditionFailed):
         await rig.engine.append_if(Message("a", b""), b"", 0)
+
+
+# Ends
+
+
+async def test_a_topic_takes_nothing_behind_its_last_message(rig: Rig) -> None:
+    await rig.append("a", "b")
+    assert rig.engine.end("a") is None
+    last = Message("a", b"", close=True)
+    assert await rig.engine.append(last) == 2
+    end = rig.engine.end("a")
+    assert end is not None
+    assert (end.topic, end.offset, end.cursor, end.is_kept) == ("a", 3, last.cursor, True)
+    for refused in (Message("a", b"", retained=True), Message("a", b"", close=True)):
+        with pytest.raises(TopicClosed):
+            await rig.engine.append(refused)
+        assert refused.offset == 0
+    assert await rig.retained("#") == []
+    await rig.append("b")
+    opening = Message("a", b"", close=False)
+    await rig.engine.append(opening)
+    await rig.append("a")
+    assert rig.engine.end("a") is None
+    assert offsets((await rig.read("a")).messages) == [1, 3, 5, 6]
+
+
+async def test_of_several_that_close_a_topic_the_first_does(rig: Rig) -> None:
+    messages = [Message("a", b"", close=close) for close in (None, True, None, True, False, None)]
+    answers = await asyncio.gather(
+        *(rig.engine.append(message) for message in messages), return_exceptions=True
+    )
+    assert [isinstance(answer, TopicClosed) for answer in answers] == [False, False, True, True, False, False]
+    assert [message.offset for message in messages] == [1, 2, 0, 0, 3, 4]
+
+
+async def test_a_batch_is_held_to_the_end_in_it(rig: Rig) -> None:
+    messages = [Message("a", b"", close=True), Message("a", b""), Message("b", b"")]
+    answers = await rig.engine.append_many(messages, [b"", b"", b""])
+    assert [isinstance(answer, TopicClosed) for answer in answers] == [False, True, False]
+
+
+async def test_a_topic_stays_closed_when_its_last_message_has_gone(rigs: Rigs) -> None:
+    rig = await rigs.start(Terms(default=Policy(messages=0)))
+    await rig.engine.append(Message("a", b"", close=True))
+    end = rig.engine.end("a")
+    assert end is not None
+    assert not end.is_kept
+    with pytest.raises(TopicClosed):
+        await rig.append("a")

@@ -29,8 +29,9 @@ def a_message(
     *,
     expires_at: float = 0.0,
     retained: bool = False,
+    close: bool | None = None,
 ) -> Message:
-    return Message(topic, payload, kind, expires_at=expires_at, retained=retained)
+    return Message(topic, payload, kind, expires_at=expires_at, retained=retained, close=close)
 
 
 def placed(offset: int, topic: str = "a", payload: bytes = b"") -> Message:

@@ -15,7 +15,14 @@ import pytest
 
 from broker.engines import SQLiteEngine, StoreRefused
 from broker.engines.sqlite import BATCH_LIMIT_MESSAGES, GONE_LIMIT_MESSAGES, STRIDE_BYTES
-from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
+from extra.errors import (
+    EngineUnavailable,
+    ExtraError,
+    InvalidCommand,
+    LimitExceeded,
+    PreconditionFailed,
+    TopicClosed,
+)
 from extra.pubsub import Broker, Delivery, Message, Policy, PolicyTable
 from extra.pubsub.idempotency import digest
 from tests.fakes.clock import FakeClock
@@ -1131,3 +1138,33 @@ async def test_a_last_message_that_has_expired_is_known_after_a_restart(shop: Sh
     again = await shop.open(Policy(age_s=10.0), topics_limit=1)
     await again.settled()
     assert shop.rows("SELECT name FROM states") == []
+
+
+async def test_a_topic_is_closed_after_a_restart_as_long_as_its_last_message_was_kept(shop: Shop) -> None:
+    engine = await shop.open(Policy(age_s=10.0))
+    await engine.append(a_message("a", close=True))
+    await engine.append(a_message("b", close=True))
+    await engine.append(a_message("b", close=False))
+    await engine.close()
+    engine = await shop.open(Policy(age_s=10.0))
+    end = engine.end("a")
+    assert end is not None
+    assert (end.offset, end.is_kept, engine.end("b")) == (1, True, None)
+    with pytest.raises(TopicClosed):
+        await engine.append(a_message("a"))
+    shop.clock.advance(10.0)
+    await shop.sweep(engine)
+    assert engine.end("a") is not None
+    await engine.close()
+    engine = await shop.open(Policy(age_s=10.0))
+    assert engine.end("a") is None
+    await engine.close()
+
+
+async def test_what_could_not_be_written_closes_nothing(shop: Shop) -> None:
+    engine = await shop.open()
+    shop.disk.fail("COMMIT", "SQLITE_FULL")
+    with pytest.raises(EngineUnavailable):
+        await engine.append(a_message("a", close=True))
+    assert engine.end("a") is None
+    await engine.close()
