@@ -43,6 +43,7 @@ from extra.protocols.pushes import (
     Pong,
     Published,
     Push,
+    ScheduledPush,
     Subscribed,
     Unsubscribed,
     Welcome,
@@ -242,6 +243,8 @@ class WebSocketFeed(Feed):
         """Publish, and return True, unless something has to be waited for."""
         if command.key is not None or command.if_last is not None or not self.session.has_room():
             return False
+        if command.deliver_at is not None:
+            return False
         message = message_of(command, self.broker)
         try:
             reached = self.broker.publish_at_once(message)
@@ -270,11 +273,23 @@ class WebSocketFeed(Feed):
         broker = self.broker
         messages = [message_of(command, broker) for command in run]
         answers = await broker.publish_messages(
-            messages, [command.key for command in run], [command.if_last for command in run]
+            messages,
+            [command.key for command in run],
+            [command.if_last for command in run],
+            [command.deliver_at for command in run],
         )
         for command, answer in zip(run, answers, strict=True):
             if isinstance(answer, ExtraError):
                 await self._fail(command, answer)
+            elif command.id is not None and answer.scheduled:
+                self.push(
+                    ScheduledPush(
+                        id=command.id,
+                        topic=answer.topic,
+                        scheduled=answer.scheduled,
+                        deliver_at=answer.deliver_at,
+                    )
+                )
             elif command.id is not None:
                 self._answer(command.id, answer.topic, answer.offset, answer.cursor, answer.subscribers)
 

@@ -67,6 +67,7 @@ _ID: TypeAlias = (
 _Filter: TypeAlias = str | Annotated[list[str], Meta(min_length=1)]
 _Offset: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
+_Time: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
 _Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_KEY_BYTES)]
 
 
@@ -109,6 +110,7 @@ class Publish(Struct):
     content_type: str | None = None
     headers: dict[str, str] | None = None
     if_last: int | None = None
+    deliver_at: float | None = None
 
 
 class Ack(Struct, tag="ack", tag_field="op", omit_defaults=True):
@@ -218,6 +220,7 @@ class _Publish(Struct, tag="publish", tag_field="op"):
     content_type: str | None = None
     headers: dict[str, str] | None = None
     if_last: _Offset | None = None
+    deliver_at: _Time | None = None
 
 
 _Wire: TypeAlias = Subscribe | Unsubscribe | _Publish | Ack | Ping
@@ -406,6 +409,7 @@ def _publish(form: _Format, publish: _Publish) -> Publish:
         publish.content_type,
         publish.headers,
         publish.if_last,
+        publish.deliver_at,
     )
 
 

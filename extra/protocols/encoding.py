@@ -72,6 +72,7 @@ def _publish_fields(
         "content_type": content_type,
         "headers": publish.headers,
         "if_last": publish.if_last,
+        "deliver_at": publish.deliver_at,
     }
     fields.update((name, value) for name, value in options.items() if value is not None)
     return fields

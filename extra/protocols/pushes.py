@@ -25,6 +25,7 @@ __all__ = [
     "Pong",
     "Published",
     "Push",
+    "ScheduledPush",
     "Subscribed",
     "Unsubscribed",
     "Welcome",
@@ -67,6 +68,15 @@ class Published(Struct, tag="published", tag_field="op", kw_only=True):
     offset: int
     cursor: str
     subscribers: int
+
+
+class ScheduledPush(Struct, tag="scheduled", tag_field="op", kw_only=True):
+    """The answer to a `publish` that had an id and is for later: its id there is `scheduled`."""
+
+    id: str | int
+    topic: str
+    scheduled: str
+    deliver_at: float
 
 
 class Acknowledged(Struct, tag="acknowledged", tag_field="op", kw_only=True):
@@ -136,6 +146,7 @@ Push: TypeAlias = (
     | Subscribed
     | Unsubscribed
     | Published
+    | ScheduledPush
     | Acknowledged
     | Pong
     | GapPush
@@ -178,6 +189,7 @@ _Wire: TypeAlias = (
     | Subscribed
     | Unsubscribed
     | Published
+    | ScheduledPush
     | Acknowledged
     | Pong
     | GapPush
@@ -191,6 +203,7 @@ _OPS: Final = (
     "subscribed",
     "unsubscribed",
     "published",
+    "scheduled",
     "acknowledged",
     "pong",
     "gap",

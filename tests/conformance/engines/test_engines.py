@@ -597,3 +597,23 @@ async def test_the_last_offset_counts_what_has_gone(rigs: Rigs) -> None:
     assert rig.engine.last_offset("a") == 2
     with pytest.raises(PreconditionFailed):
         await rig.engine.append_if(Message("a", b""), b"", 0)
+
+
+# What goes in one piece
+
+
+async def test_a_message_is_appended_and_a_state_goes_with_it(rigs: Rigs) -> None:
+    terms = Terms()
+    rig = await rigs.start(terms)
+    for name in "ab":
+        rig.engine.keep_state("scheduled", name, b"1")
+    await rig.engine.settled()
+    message = Message("a", b"")
+    assert await rig.engine.append_forgetting(message, b"", "scheduled", "a") == 2
+    assert message.offset == 1
+    await rig.engine.close()
+    again = rigs.maker(terms)
+    await again.start(Taker())
+    rigs.stack.push_async_callback(again.close)
+    expected = [("b", b"1")] if again.epoch() == rig.engine.epoch() else []
+    assert again.states("scheduled") == expected

@@ -244,6 +244,19 @@ async def test_publish_on_a_condition_is_answered_with_what_is_there() -> None:
         assert (await client.ask(op="publish", id=4, topic="a", data=2, if_last=1))["offset"] == 2
 
 
+async def test_publish_for_later_is_answered_with_its_id() -> None:
+    async with running_hub() as hub:
+        client = await connect(hub)
+        at = hub.broker.clock.time() + 5
+        answer = await client.ask(op="publish", id=1, topic="a", data=1, deliver_at=at)
+        assert (answer["op"], answer["id"], answer["topic"]) == ("scheduled", 1, "a")
+        assert answer["deliver_at"] == at
+        [waiting] = (await hub.broker.scheduled()).messages
+        assert waiting.id == answer["scheduled"]
+        wrong = await client.ask(op="publish", id=3, topic="a", data=2, deliver_at=-1)
+        assert (wrong["code"], "deliver_at" in str(wrong["message"])) == ("invalid_command", True)
+
+
 async def test_subscribe_replays_and_then_goes_live() -> None:
     async with running_hub() as hub:
         for number in range(3):
