@@ -69,12 +69,12 @@ class Feed(Consumer):
     def __init__(self, broker: Broker, flusher: Flusher, form: WireForm, overflow: str | None) -> None:
         """Open a session. Raises InvalidCommand when `overflow` is unknown, BrokerClosed."""
         super().__init__()
-        self.broker = broker
-        self.flusher = flusher
         self.wire: Wire | None = None
         self.is_slow = False
         self.quiet_s = 0
+        self.flusher = flusher
         self.session = broker.open_session(self, form, overflow=overflow)
+        self.broker = broker
 
     def wake(self) -> None:
         self.flusher.add(self)
@@ -107,8 +107,8 @@ class Feed(Consumer):
             wire.write(data)
             self.quiet_s = 0
             session.made_room()
-        if len(session.outbox) == 0:
-            session.sleep()
+        if session.outbox.is_empty:
+            session.awake = False
         elif wire.writable:
             self.flusher.add(self)
 

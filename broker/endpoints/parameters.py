@@ -50,7 +50,7 @@ def _filter_of(text: str) -> str:
     Raises:
         InvalidFilter: `**` is not its last level. As a topic's own level it could be read, and not be meant.
     """
-    if "**" in text.split("/")[:-1]:
+    if "*" in text and "**" in text.split("/")[:-1]:
         raise InvalidFilter(
             f"topic filter {text[:80]!r} has '**' before the last level: it has to be the last"
         )

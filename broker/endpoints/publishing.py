@@ -226,14 +226,15 @@ def _headers_of(request: Request) -> dict[str, str] | None:
     Raises:
         LimitExceeded: they are too many or too long.
     """
-    headers = {
-        name[len(HEADER_PREFIX) :].decode("ascii"): value.decode("latin-1")
-        for name, value in request.headers
-        if name.startswith(HEADER_PREFIX) and len(name) > len(HEADER_PREFIX)
-    }
-    if flaw := headers_flaw(headers):
+    headers: dict[str, str] | None = None  # nearly always there are none
+    for name, value in request.headers:
+        if name.startswith(HEADER_PREFIX) and len(name) > len(HEADER_PREFIX):
+            if headers is None:
+                headers = {}
+            headers[name[len(HEADER_PREFIX) :].decode("ascii")] = value.decode("latin-1")
+    if headers is not None and (flaw := headers_flaw(headers)):
         raise LimitExceeded(flaw)
-    return headers or None
+    return headers
 
 
 def _refuse_encoding(request: Request) -> None:

@@ -92,8 +92,8 @@ class Request:
     @property
     def host(self) -> str:
         """The host that is asked, with its port if given: what the target names, or else `Host`."""
-        target = self.target.decode("ascii")
-        if not target.startswith("/") and "://" in target:
+        if not self.target.startswith(b"/") and b"://" in self.target:
+            target = self.target.decode("ascii")
             return re.split("[/?]", target.partition("://")[2], maxsplit=1)[0]
         return self.header("host") or ""
 

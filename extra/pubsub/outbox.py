@@ -14,10 +14,15 @@ bound
 Dropping from the front steps over control frames once, not each time: no message stands before
 `messages_from`.
 
+A message that waits alone, as nearly all do, stands in `lone`, and moves to `entries` when anything joins it:
+then a delivery touches the first fields here and not the list, its buffer and the rest, each of which the
+kernel has driven from the processor's cache since the last one.
+
 Dropped messages are merged into one pending gap, which goes out first. Control frames are never dropped.
 
 Invariants between calls: `size` is the sum over the messages held, `control_size` over the control frames;
-`newest` is None unless it holds everything; a pending gap implies that at least one message has been dropped
+`newest` is None unless it holds everything; while there is a `lone` nothing else waits; `is_empty` says that
+nothing does; a pending gap implies that at least one message has been dropped
 since the last one was taken.
 """
 
@@ -58,7 +63,9 @@ class Outbox:
         "first",
         "form",
         "gap",
+        "is_empty",
         "limit_bytes",
+        "lone",
         "messages_from",
         "newest",
         "overflow",
@@ -68,13 +75,17 @@ class Outbox:
     )
 
     def __init__(self, form: WireForm | None, limit_bytes: int, overflow: int = DISCONNECT) -> None:
+        # What nearly every delivery touches comes first: a cache line.
+        self.lone: Message | None = None
+        self.is_empty = True
         self.form = form
+        self.size = 0
+        self.taken = 0
+        # The rest.
         self.limit_bytes = limit_bytes
         self.overflow = overflow
-        self.size = 0
         self.control_size = 0
         self.control_number = 0
-        self.taken = 0
         self.dropped = 0
         self.first = 0
         self.messages_from = 0
@@ -84,11 +95,17 @@ class Outbox:
         self.gap: Gap | None = None
 
     def __len__(self) -> int:
+        if self.is_empty:
+            return 0
+        if self.lone is not None:
+            return 1
         waiting = len(self.entries) - self.first if self.newest is None else len(self.newest)
         return waiting + (1 if self.gap is not None else 0)
 
     def fits(self, message: Message) -> bool:
         """Return whether a message can be added without that anything is refused or dropped."""
+        if self.is_empty:
+            return True
         form = self.form
         size = len(message.frame(form)) if form is not None else message.size
         return self.size + size <= self.limit_bytes or self.size == 0
@@ -100,26 +117,22 @@ class Outbox:
         """
         form = self.form
         size = len(message.frame(form)) if form is not None else message.size
+        if self.is_empty:
+            self.is_empty = False
+            self.lone = message
+            self.size = size
+            return True
         if self.size + size > self.limit_bytes and self.size > 0:
             if self.overflow == DISCONNECT:
                 return False
             self._make_room(message.topic, size)
-        if self.newest is None:
-            self.entries.append(message)
-            self.size += size
-        else:
-            self._replace(message, size)
+        self._add(message, size)
         return True
 
     def append(self, message: Message) -> None:
         """Add a message whatever the bound says: one of a page of the log, put when there was room."""
         form = self.form
-        size = len(message.frame(form)) if form is not None else message.size
-        if self.newest is None:
-            self.entries.append(message)
-            self.size += size
-        else:
-            self._replace(message, size)
+        self._add(message, len(message.frame(form)) if form is not None else message.size)
 
     def put_gap(self, gap: Gap) -> None:
         """Add a gap, to go out between the entries before and after it."""
@@ -140,13 +153,10 @@ class Outbox:
         """
         form = self.form
         assert form is not None, "an outbox without a form has no bytes"
-        if self.newest is None and self.gap is None and len(self.entries) == 1:
-            entry = self.entries[0]  # what it nearly always is
-            if isinstance(entry, Message):
-                self.entries.clear()
-                self.size = 0
-                self.taken = max(self.taken, entry.offset)
-                return entry.frame(form)
+        lone = self.lone
+        if lone is not None:
+            self._take_lone(lone)
+            return lone.frame(form)
         frames: list[bytes] = []
         total = 0
         while total < chunk_bytes:
@@ -168,6 +178,10 @@ class Outbox:
 
     def take(self) -> Message | Gap | None:
         """Take the next message or gap; None when nothing waits. Cost: constant."""
+        lone = self.lone
+        if lone is not None:
+            self._take_lone(lone)
+            return lone
         entry = self._next()
         if entry is None:
             return None
@@ -182,6 +196,8 @@ class Outbox:
 
         -1 when a gap waits that tells of a new epoch. Cost: one step per entry.
         """
+        if self.lone is not None:
+            return self.lone.offset
         lowest = 0
         waiting = list(self.newest.values()) if self.newest is not None else self.entries[self.first :]
         if self.gap is not None:
@@ -200,6 +216,8 @@ class Outbox:
 
     def clear(self) -> None:
         """Drop everything, uncounted: the caller has told, or the subscriber is gone."""
+        self.lone = None
+        self.is_empty = True
         self.entries = []
         self.first = 0
         self.messages_from = 0
@@ -209,7 +227,31 @@ class Outbox:
         self.size = 0
         self.control_size = 0
 
+    def _add(self, message: Message, size: int) -> None:
+        """Add a message behind what waits, if anything does."""
+        self._join()
+        if self.newest is None:
+            self.entries.append(message)
+            self.size += size
+        else:
+            self._replace(message, size)
+
+    def _join(self) -> None:
+        """Make ready for an entry behind what waits, if anything does."""
+        self.is_empty = False
+        if self.lone is not None:
+            self.entries.append(self.lone)
+            self.lone = None
+
+    def _take_lone(self, lone: Message) -> None:
+        self.lone = None
+        self.is_empty = True
+        self.size = 0
+        if lone.offset > self.taken:
+            self.taken = lone.offset
+
     def _put_control(self, entry: object) -> None:
+        self._join()
         if self.newest is None:
             self.entries.append(entry)
         else:
@@ -217,9 +259,11 @@ class Outbox:
             self.newest[self.control_number] = entry
 
     def _next(self) -> object | None:
+        """Take the first of what waits, which is no lone message; None when nothing does."""
         gap = self.gap
         if gap is not None:
             self.gap = None
+            self.is_empty = len(self) == 0
             return gap
         newest = self.newest
         if newest is not None:
@@ -238,6 +282,7 @@ class Outbox:
             self.entries[self.first] = None
             self.first += 1
             self._cut()
+        self.is_empty = len(self) == 0
         if isinstance(entry, Message):
             self.taken = max(self.taken, entry.offset)
         return entry
@@ -254,6 +299,7 @@ class Outbox:
 
     def _make_room(self, topic: str, size: int) -> None:
         """Drop what the policy drops until `size` bytes of `topic` fit, or no message is left."""
+        self._join()
         if self.overflow == LATEST:
             if self.newest is None:
                 self._conflate()

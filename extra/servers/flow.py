@@ -44,16 +44,18 @@ class Flow(Connection):
     )
 
     def __init__(self, context: ServerContext) -> None:
-        self._context = context
+        # What each write touches comes first: a cache line.
         self._transport: Transport = GONE
+        self._written = 0  # bytes given to the transport
+        self.writable = True
+        # The rest.
+        self._context = context
         self._reading = True
         self._kept_bytes = 0  # received and not got rid of, as far as `_keep` has been told
         self._unsent_bytes = 0  # as `check` last saw them
-        self._written = 0  # bytes given to the transport
         self._sent = 0  # bytes that it had got rid of when `check` last looked
         self._stall_deadline = 0.0
         self._drained: Future[None] | None = None
-        self.writable = True
 
     # The transport calls these.
 
