@@ -186,8 +186,20 @@ class WebSocketFeed(Feed):
         for done, command in enumerate(commands):
             if not isinstance(command, Publish) or not self._publish_at_once(command):
                 self.commands.extend(commands[done:])
-                self._run()
+                if isinstance(command, Publish):
+                    self._run_soon()
+                else:
+                    self._run()
                 return
+
+    def _run_soon(self) -> None:
+        """Run what waits when all frames of this turn have been handed over.
+
+        What they publish is then one run, which an engine that writes takes in one piece: begun with the
+        first frame, each message of a publisher that does not wait was a transaction of its own.
+        """
+        self.is_running = True
+        self.hub.flusher.loop.call_soon(self._run)
 
     def _run(self) -> None:
         self.is_running = True

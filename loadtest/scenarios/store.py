@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare what can be chosen."""
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--subscribers", type=int, default=500)
-    parser.add_argument("--rate", type=int, default=400, help="messages a second that are fanned out")
+    parser.add_argument("--rate", type=int, default=200, help="messages a second that are fanned out")
     parser.add_argument("--seconds", type=float, default=2.5)
     parser.add_argument("--directory", help="where the files go: on the disk in question")
 

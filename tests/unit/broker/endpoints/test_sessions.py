@@ -558,12 +558,47 @@ async def test_commands_wait_while_one_is_at_work_and_nothing_is_read() -> None:
         client = await connect(hub)
         client.send({"op": "publish", "id": 1, "topic": "a", "data": 1})
         client.send({"op": "ping", "id": 2})
+        await asyncio.sleep(0)
         assert not client.socket.is_reading
         found: list[JSONValue] = []
         while len(found) < 2:
             found += [push["id"] for push in await client.pushes()]
         assert found == [1, 2]
         assert client.socket.is_reading
+
+
+class CountingEngine(SlowEngine):
+    """An engine that waits, and counts what it is given at once."""
+
+    def __init__(self, inner: MemoryEngine) -> None:
+        super().__init__(inner, Random(0), 0)
+        self.runs: list[int] = []
+
+    async def append_many(self, messages: list[Message], keys: list[bytes]) -> list[int | ExtraError]:
+        self.runs.append(len(messages))
+        return await super().append_many(messages, keys)
+
+
+async def test_what_the_frames_of_one_turn_publish_is_one_run() -> None:
+    """An engine that writes takes it as one transaction."""
+    async with running_hub(wrap=CountingEngine) as hub:
+        client = await connect(hub)
+        for _ in range(2):
+            for number in range(5):
+                client.send({"op": "publish", "id": number, "topic": "a", "data": number})
+            assert [push["id"] for push in await client.pushes()] == [0, 1, 2, 3, 4]
+        engine = hub.broker.engine
+        assert isinstance(engine, CountingEngine)
+        assert engine.runs == [5, 5]
+
+
+async def test_a_session_that_ends_before_its_turn_publishes_nothing() -> None:
+    async with running_hub(wrap=CountingEngine) as hub:
+        client = await connect(hub)
+        client.send({"op": "publish", "topic": "a", "data": 1})
+        client.feed.closed(1006, "")
+        await client.pushes()
+        assert hub.broker.engine.head() == 0
 
 
 async def test_who_does_not_take_its_answers_is_not_read() -> None:
