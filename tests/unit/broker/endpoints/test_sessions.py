@@ -567,18 +567,6 @@ async def test_commands_wait_while_one_is_at_work_and_nothing_is_read() -> None:
         assert client.socket.is_reading
 
 
-class CountingEngine(SlowEngine):
-    """An engine that waits, and counts what it is given at once."""
-
-    def __init__(self, inner: MemoryEngine) -> None:
-        super().__init__(inner, Random(0), 0)
-        self.runs: list[int] = []
-
-    async def append_many(self, messages: list[Message], keys: list[bytes]) -> list[int | ExtraError]:
-        self.runs.append(len(messages))
-        return await super().append_many(messages, keys)
-
-
 async def test_what_the_frames_of_one_turn_publish_is_one_run() -> None:
     """An engine that writes takes it as one transaction."""
     async with running_hub(wrap=CountingEngine) as hub:
