@@ -188,6 +188,8 @@ def build_broker(settings: Settings) -> Broker:
         match_cache_topics=bear.match_cache_topics,
         idempotency_limit_keys=bear.idempotency_limit_keys,
         idempotency_window_s=bear.idempotency_window_s,
+        scheduled_limit_messages=bear.scheduled_limit_messages,
+        scheduled_limit_bytes=bear.scheduled_limit_bytes,
     )
     return Broker(engine, limits=limits)
 

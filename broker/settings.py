@@ -277,6 +277,12 @@ class BrokerSettings:
     )
     idempotency_limit_keys: int = _number(100_000, "keys", "most idempotency keys that are remembered")
     idempotency_window_s: float = _number(120.0, "seconds", "how long an idempotency key is remembered")
+    scheduled_limit_messages: int = _number(
+        10_000, "messages", "most messages that wait to be published later; 0 takes none"
+    )
+    scheduled_limit_bytes: int = _number(
+        16_777_216, "bytes", "most that messages take together that wait to be published later"
+    )
     match_cache_topics: int = _number(4096, "topics", "most topics whose subscribers are remembered", low=1)
     batch_limit_messages: int = _number(10_000, "messages", "most messages in one POST /publish", low=1)
 

@@ -18,7 +18,18 @@ from typing import Final
 from loadtest.generator.checks import Mismatch
 from loadtest.processes import raise_descriptor_limit, run_ahead
 from loadtest.report import Report, say
-from loadtest.scenarios import channels, fanout, match, memory, profiles, publish, resume, stalled, topics
+from loadtest.scenarios import (
+    channels,
+    fanout,
+    match,
+    memory,
+    profiles,
+    publish,
+    resume,
+    stalled,
+    store,
+    topics,
+)
 
 __all__ = ["main"]
 
@@ -29,6 +40,7 @@ SCENARIOS: Final[dict[str, ModuleType]] = {
     "memory": memory,
     "stalled": stalled,
     "resume": resume,
+    "store": store,
     "match": match,
     "channels": channels,
     "profile": profiles,

@@ -8,6 +8,7 @@ from broker.endpoints.hub import Hub
 from broker.endpoints.operations import Operations
 from broker.endpoints.publishing import Publisher
 from broker.endpoints.read import Reader
+from broker.endpoints.scheduling import Scheduling
 from broker.endpoints.sessions import WebSockets
 from broker.endpoints.sse import EventStreams
 from extra.http import Application, Handler, NotFound, Request, Response, Router
@@ -25,6 +26,7 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
     What is at no route goes to `others`, and so does `/`: the console is there when they have nothing.
     """
     publisher = Publisher(hub)
+    scheduling = Scheduling(hub)
     reader = Reader(hub)
     streams = EventStreams(hub)
     sockets = WebSockets(hub)
@@ -44,6 +46,8 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
         ("PUT", "/t/{topic:path}", publisher.retain),
         ("DELETE", "/t/{topic:path}", publisher.clear),
         ("POST", "/publish", publisher.publish_many),
+        ("GET", "/scheduled", scheduling.page),
+        ("DELETE", "/scheduled/{id}", scheduling.cancel),
         ("GET", "/poll", reader.read),
         ("GET", "/sse", streams.open),
         ("GET", "/ws", sockets.open),

@@ -43,6 +43,23 @@ CORE: Final = {
         "idempotency_keys",
         "Receipts kept by key (broker.idempotency_limit_keys).",
     ),
+    "scheduled_messages": (
+        "gauge",
+        "scheduled_messages",
+        "Messages that wait to be published later (broker.scheduled_limit_messages).",
+    ),
+    "scheduled_bytes": (
+        "gauge",
+        "scheduled_bytes",
+        "Bytes of messages that wait to be published later (broker.scheduled_limit_bytes).",
+    ),
+    "scheduled_published": ("counter", "scheduled_published_total", "Scheduled messages published."),
+    "scheduled_refused": (
+        "counter",
+        "scheduled_refused_total",
+        "Scheduled messages that could not be published when their time had come.",
+    ),
+    "scheduled_cancelled": ("counter", "scheduled_cancelled_total", "Scheduled messages taken back."),
     "published": ("counter", "messages_published_total", "Messages published."),
     "published_bytes": ("counter", "published_bytes_total", "Bytes of payload published."),
     "deliveries": ("counter", "deliveries_total", "Messages handed to a subscriber as they were published."),

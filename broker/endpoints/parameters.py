@@ -9,14 +9,25 @@ from typing import Final
 
 from extra.errors import InvalidCommand, InvalidFilter
 from extra.http import Request
-from extra.pubsub import Since, parse_since
+from extra.pubsub import Clock, Since, parse_since
 from extra.pubsub.conditions import IF_LAST_MOST
+from extra.pubsub.schedule import DELIVER_AT_MOST
 from extra.topics import filter_from_url
 
-__all__ = ["filters_of", "flag_of", "if_last_of", "number_of", "overflow_of", "since_of", "topic_of"]
+__all__ = [
+    "deliver_at_of",
+    "filters_of",
+    "flag_of",
+    "if_last_of",
+    "number_of",
+    "overflow_of",
+    "since_of",
+    "topic_of",
+]
 
 NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
 ENTITY_TAG: Final = re.compile(r"(\"?)([0-9]{1,19})\1", re.ASCII)
+DELIVER_AFTER_MOST_S: Final = 1e9
 FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -98,6 +109,20 @@ def if_last_of(request: Request) -> int | None:
             f"header 'If-Match' is {match[:40]!r}: the offset of the topic's last message, or 0 for none"
         )
     return offset
+
+
+def deliver_at_of(request: Request, clock: Clock) -> float | None:
+    """Return when a message is to be published, in Unix seconds; None when that is now.
+
+    `Extra-Deliver-At` has it, or `Extra-Deliver-After` in seconds from now.
+    """
+    at, after = request.header("extra-deliver-at"), request.header("extra-deliver-after")
+    if after is None:
+        return number_of("header 'Extra-Deliver-At'", at, 0, DELIVER_AT_MOST)
+    if at is not None:
+        raise InvalidCommand("headers 'Extra-Deliver-At' and 'Extra-Deliver-After': one of them")
+    seconds = number_of("header 'Extra-Deliver-After'", after, 0, DELIVER_AFTER_MOST_S)
+    return None if seconds is None else clock.time() + seconds
 
 
 def number_of(name: str, text: str | None, low: float, high: float) -> float | None:

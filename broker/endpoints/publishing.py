@@ -6,10 +6,17 @@ from typing import Final, TypeAlias
 import msgspec
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import flag_in, flag_of, if_last_of, number_of, topic_of
+from broker.endpoints.parameters import (
+    deliver_at_of,
+    flag_in,
+    flag_of,
+    if_last_of,
+    number_of,
+    topic_of,
+)
 from broker.endpoints.reasons import Unsupported
 from extra.errors import ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
-from extra.http import Request, Response, json_response
+from extra.http import Headers, Request, Response, json_response
 from extra.payloads import JSONValue, content_type_flaw, headers_flaw
 from extra.protocols.commands import (
     MAX_KEY_BYTES,
@@ -54,6 +61,8 @@ class Publisher:
         """Do what `publish` does, if all of the body is there and nothing else has to be waited for."""
         if not request.body_arrived or _key_of(request) is not None or if_last_of(request) is not None:
             return None
+        if deliver_at_of(request, self.broker.clock) is not None:
+            return None
         properties = _properties_of(request)
         payload = request.arrived_body(self.broker.limits.max_payload_bytes, "broker.max_payload_bytes")
         message = self._message(request, properties, payload, flag_of(request, "retain") or False)
@@ -96,6 +105,7 @@ class Publisher:
         messages: list[Message] = []
         keys: list[str | None] = []
         if_lasts: list[int | None] = []
+        deliver_ats: list[float | None] = []
         places: list[int] = []
         for item in items:
             if isinstance(item, Rejected):
@@ -104,9 +114,10 @@ class Publisher:
             messages.append(message_of(item, self.broker))
             keys.append(item.key)
             if_lasts.append(item.if_last)
+            deliver_ats.append(item.deliver_at)
             places.append(len(answers))
             answers.append(None)
-        outcomes = await self.broker.publish_messages(messages, keys, if_lasts)
+        outcomes = await self.broker.publish_messages(messages, keys, if_lasts, deliver_ats)
         for place, outcome in zip(places, outcomes, strict=True):
             if isinstance(outcome, PreconditionFailed):
                 found: dict[str, JSONValue] = {"offset": outcome.offset, "cursor": outcome.cursor}
@@ -124,12 +135,24 @@ class Publisher:
 
     async def _publish(self, request: Request, retain: bool) -> Response:
         key, if_last = _key_of(request), if_last_of(request)
+        deliver_at = deliver_at_of(request, self.broker.clock)
+        if deliver_at is not None and if_last is not None:
+            raise InvalidCommand("If-Match is for what is published now: not with Extra-Deliver-At")
         properties = _properties_of(request)
         payload = await request.body(self.broker.limits.max_payload_bytes, "broker.max_payload_bytes")
-        message = self._message(request, properties, payload, retain)
+        message = self._message(request, properties, payload, retain, deliver_at)
+        if deliver_at is not None:
+            return _receipt(await self.broker.schedule_message(message, deliver_at, key))
         return _receipt(await self.broker.publish_message(message, key, if_last))
 
-    def _message(self, request: Request, properties: "_Properties", payload: bytes, retain: bool) -> Message:
+    def _message(
+        self,
+        request: Request,
+        properties: "_Properties",
+        payload: bytes,
+        retain: bool,
+        deliver_at: float | None = None,
+    ) -> Message:
         ttl, headers, given_type = properties
         kind, content_type = admit_payload(payload, given_type)
         return Message(
@@ -138,7 +161,7 @@ class Publisher:
             kind,
             content_type=content_type,
             headers=headers,
-            expires_at=self.broker.expiry(ttl),
+            expires_at=self.broker.expiry(ttl, deliver_at),
             retained=retain,
             close=_close_of(request),
         )
@@ -183,22 +206,27 @@ def message_of(publish: Publish, broker: Broker) -> Message:
         publish.kind,
         content_type=publish.content_type,
         headers=publish.headers,
-        expires_at=broker.expiry(publish.ttl),
+        expires_at=broker.expiry(publish.ttl, publish.deliver_at),
         retained=publish.retain,
         close=publish.close,
     )
 
 
 def _receipt(receipt: Receipt) -> Response:
+    headers: Headers = (("Extra-Cursor", receipt.cursor), ("ETag", f'"{receipt.offset}"'))
+    if receipt.scheduled:
+        headers = (("Location", f"/scheduled/{receipt.scheduled}"),)
     return Response(
-        201,
+        202 if receipt.scheduled else 201,
         msgspec.json.encode(_told(receipt)),
         content_type="application/json",
-        headers=(("Extra-Cursor", receipt.cursor), ("ETag", f'"{receipt.offset}"')),
+        headers=headers,
     )
 
 
 def _told(receipt: Receipt) -> dict[str, JSONValue]:
+    if receipt.scheduled:
+        return {"topic": receipt.topic, "scheduled": receipt.scheduled, "deliver_at": receipt.deliver_at}
     return {
         "topic": receipt.topic,
         "offset": receipt.offset,

@@ -22,6 +22,7 @@ from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
 from broker.endpoints.publishing import message_of
 from broker.endpoints.reasons import CLOSE_CODES, NotSubscribed
+from broker.endpoints.sse import untold
 from extra.errors import ChannelClosed, ExtraError, InvalidCommand, PreconditionFailed
 from extra.http import Request, Response, WebSocket, WebSocketResponse
 from extra.protocols.commands import (
@@ -44,6 +45,7 @@ from extra.protocols.pushes import (
     Pong,
     Published,
     Push,
+    ScheduledPush,
     Subscribed,
     Unsubscribed,
     Welcome,
@@ -186,8 +188,20 @@ class WebSocketFeed(Feed):
         for done, command in enumerate(commands):
             if not isinstance(command, Publish) or not self._publish_at_once(command):
                 self.commands.extend(commands[done:])
-                self._run()
+                if isinstance(command, Publish):
+                    self._run_soon()
+                else:
+                    self._run()
                 return
+
+    def _run_soon(self) -> None:
+        """Run what waits when all frames of this turn have been handed over.
+
+        What they publish is then one run, which an engine that writes takes in one piece: begun with the
+        first frame, each message of a publisher that does not wait was a transaction of its own.
+        """
+        self.is_running = True
+        self.hub.flusher.loop.call_soon(self._run)
 
     def _run(self) -> None:
         self.is_running = True
@@ -243,6 +257,8 @@ class WebSocketFeed(Feed):
         """Publish, and return True, unless something has to be waited for."""
         if command.key is not None or command.if_last is not None or not self.session.has_room():
             return False
+        if command.deliver_at is not None:
+            return False
         message = message_of(command, self.broker)
         try:
             reached = self.broker.publish_at_once(message)
@@ -271,11 +287,23 @@ class WebSocketFeed(Feed):
         broker = self.broker
         messages = [message_of(command, broker) for command in run]
         answers = await broker.publish_messages(
-            messages, [command.key for command in run], [command.if_last for command in run]
+            messages,
+            [command.key for command in run],
+            [command.if_last for command in run],
+            [command.deliver_at for command in run],
         )
         for command, answer in zip(run, answers, strict=True):
             if isinstance(answer, ExtraError):
                 await self._fail(command, answer)
+            elif command.id is not None and answer.scheduled:
+                self.push(
+                    ScheduledPush(
+                        id=command.id,
+                        topic=answer.topic,
+                        scheduled=answer.scheduled,
+                        deliver_at=answer.deliver_at,
+                    )
+                )
             elif command.id is not None:
                 self._answer(command.id, answer.topic, answer.offset, answer.cursor, answer.subscribers)
 

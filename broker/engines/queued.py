@@ -13,11 +13,15 @@ __all__ = ["Clearing", "Entry", "KeyWindow", "Queued", "Refused", "Ticket"]
 
 @final
 class Ticket:
-    """The wait for what becomes of one or more requests. For one task."""
+    """The wait for what becomes of one or more requests. For one task.
 
-    __slots__ = ("_left", "_turn", "answers")
+    `forgetting` is a state, by kind and name, that goes in one piece with the message.
+    """
 
-    def __init__(self, count: int) -> None:
+    __slots__ = ("_left", "_turn", "answers", "forgetting")
+
+    def __init__(self, count: int, forgetting: tuple[str, str] | None = None) -> None:
+        self.forgetting = forgetting
         self.answers: list[int | ExtraError] = [0] * count
         self._left = count
         self._turn: asyncio.Future[None] | None = None

@@ -234,6 +234,13 @@ class SQLiteEngine(Engine):
     def end(self, topic: str) -> End | None:
         return self.log.end(topic, self.clock.time())
 
+    async def append_forgetting(self, message: Message, key: bytes, kind: str, name: str) -> int:
+        ticket = Ticket(1, (kind, name))
+        if not self._enqueue(message, key, ticket, 0):
+            await self._enter(message, key, ticket, 0)
+        await ticket.decided()
+        return ticket.answer()
+
     def last_offset(self, topic: str) -> int:
         return self.log.last_offset(topic)
 
@@ -487,10 +494,13 @@ class SQLiteEngine(Engine):
             forgotten_until=self.log.forgotten_until,
             states=states,
         )
+        forgotten = [each.ticket.forgetting for each in placed if each.ticket.forgetting is not None]
+        if forgotten:
+            batch.states = {**states, **dict.fromkeys(forgotten, b"")}
         if self.is_clearing_due or self.is_closing or len(self.journal.evicted) >= GONE_LIMIT_MESSAGES:
             self.is_clearing_due = False
             batch.gone = self._take_journal(entries)
-            batch.states = {**states, **self._lasts(batch.gone)}
+            batch.states = {**batch.states, **self._lasts(batch.gone)}
             batch.keys_until = self.keys.drop_old(self.clock.time())
         self.is_writing = True
         self.worker.submit(partial(self.store.write, batch), partial(self._written, batch, entries))

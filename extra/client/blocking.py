@@ -77,6 +77,7 @@ class Publisher:
         headers: Mapping[str, str] | None = None,
         if_last: int | None = None,
         close: bool | None = None,
+        deliver_at: float | None = None,
         timeout_s: float | None = None,
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
@@ -85,7 +86,8 @@ class Publisher:
         again: it goes with an idempotency key, `key` or one made here. When this raises, it may have been
         published, but for the first five errors. With `if_last` it is published if the last message of the
         topic has this offset; 0 is for a topic that has none yet. With `close=True` it is the last message of
-        its topic; one with `close=False` opens that anew. In `headers`, HTTP carries names in lower
+        its topic; one with `close=False` opens that anew. With `deliver_at` (Unix seconds) the broker
+        publishes it then. In `headers`, HTTP carries names in lower
         case and values in Latin-1.
 
         Raises:
@@ -101,7 +103,9 @@ class Publisher:
             TimeoutError: nothing came in time.
             TypeError: an argument is not of its type.
         """
-        check_publication(topic, retain, ttl, key, content_type, dict(headers or {}), if_last, close)
+        check_publication(
+            topic, retain, ttl, key, content_type, dict(headers or {}), if_last, close, deliver_at
+        )
         message = compose(topic, data, content_type=content_type)
         query = [("key", key if key is not None else uuid.uuid4().hex)]
         if ttl is not None:
@@ -113,13 +117,16 @@ class Publisher:
             self._address.topic_target(topic, query),
             message.payload,
             _request_headers(content_type or USUAL_CONTENT_TYPE[message.kind], headers or {})
-            | ({} if if_last is None else {"If-Match": f'"{if_last}"'}),
+            | ({} if if_last is None else {"If-Match": f'"{if_last}"'})
+            | ({} if deliver_at is None else {"Extra-Deliver-At": str(round(deliver_at, 6))}),
             timeout_s=timeout_s,
         )
-        if answer.status != 201:
+        if answer.status not in (201, 202):
             raise answer.error()
         try:
             told = json.loads(answer.body)
+            if answer.status == 202:
+                return Receipt(told["topic"], 0, "", 0, told["scheduled"], told["deliver_at"])
             return Receipt(told["topic"], told["offset"], told["cursor"], told["subscribers"])
         except (ValueError, TypeError, KeyError) as error:
             raise RemoteProtocolError(f"{answer.url} answers without a receipt") from error
@@ -137,6 +144,7 @@ def publish(
     headers: Mapping[str, str] | None = None,
     if_last: int | None = None,
     close: bool | None = None,
+    deliver_at: float | None = None,
     timeout_s: float = 10.0,
 ) -> Receipt:
     """Publish to the broker at `url`, over this thread's connection to it: see `Publisher.publish`."""
@@ -153,6 +161,7 @@ def publish(
             headers=headers,
             if_last=if_last,
             close=close,
+            deliver_at=deliver_at,
             timeout_s=timeout_s,
         )
     )

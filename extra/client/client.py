@@ -20,22 +20,31 @@ from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 from extra.client.address import Address
 from extra.client.backoff import Backoff
 from extra.client.caller import Answer
 from extra.client.exchange import exchange
 from extra.client.messages import Messages
-from extra.client.problems import error_from_code, last_offset_of
+from extra.client.problems import error_from_code, last_offset_of, scheduled_page_of
 from extra.client.publications import Publications
 from extra.client.subscription import Subscription
 from extra.client.subscriptions import Subscriptions, message_of
 from extra.client.surroundings import Surroundings
 from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded
 from extra.protocols.commands import Publish
-from extra.protocols.pushes import ErrorPush, Goodbye, MessagePush, Published, Push, decode_pushes_json
-from extra.pubsub import Gap, Page, Receipt, compose, parse_cursor, parse_since
-from extra.pubsub.arguments import check_history, check_publication, check_subscription
+from extra.protocols.pushes import (
+    ErrorPush,
+    Goodbye,
+    MessagePush,
+    Published,
+    Push,
+    ScheduledPush,
+    decode_pushes_json,
+)
+from extra.pubsub import Gap, Page, Receipt, ScheduledPage, compose, parse_cursor, parse_since
+from extra.pubsub.arguments import check_history, check_publication, check_scheduled, check_subscription
 from extra.topics import check_filter, check_topic
 
 if TYPE_CHECKING:
@@ -207,6 +216,7 @@ class Client:
         headers: dict[str, str] | None = None,
         if_last: int | None = None,
         close: bool | None = None,
+        deliver_at: float | None = None,
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
 
@@ -215,7 +225,8 @@ class Client:
         the broker publishes it once, as long as the connection is not lost for longer than it remembers keys
         (two minutes). When cancelled, it may have been published. With `if_last` it is published if the last
         message of the topic has this offset; 0 is for a topic that has none yet. With `close=True` it is the
-        last message of its topic; one with `close=False` opens that anew.
+        last message of its topic; one with `close=False` opens that anew. With `deliver_at`
+        the broker publishes it then (`ttl` counts from there), and the receipt has its id.
 
         Raises:
             PreconditionFailed: another message is the last one; its `offset` tells which.
@@ -229,7 +240,7 @@ class Client:
             TypeError: an argument is not of its type.
         """
         settings = self._require_open()
-        check_publication(topic, retain, ttl, key, content_type, headers, if_last, close)
+        check_publication(topic, retain, ttl, key, content_type, headers, if_last, close, deliver_at)
         check_topic(topic)
         message = compose(topic, data, content_type=content_type, headers=headers)
         identifier = next(self._numbers)
@@ -245,6 +256,7 @@ class Client:
             headers=headers,
             if_last=if_last,
             close=close,
+            deliver_at=deliver_at,
         )
         try:
             command = settings.codec.encode(publish)
@@ -314,6 +326,38 @@ class Client:
         answer = await self._call("DELETE", self._address.topic_target(topic), {})
         if answer.status != 204:
             raise answer.error()
+
+    async def scheduled(self, *, after: str = "", limit: int = 1000) -> ScheduledPage:
+        """Return what is to be published later, in that order: at most `limit` messages.
+
+        `after` is that of the page before. A request of its own, as for `history`.
+
+        Raises:
+            InvalidCommand: `after` or `limit` (1 to 10,000) is not one.
+            BrokerClosed; TimeoutError; TypeError.
+        """
+        check_scheduled(after, limit)
+        self._require_open()
+        target = self._address.target("/scheduled", [("after", after), ("limit", str(limit))])
+        answer = await self._call("GET", target, {})
+        if answer.status != 200:
+            raise answer.error()
+        return scheduled_page_of(answer.body)
+
+    async def cancel(self, scheduled: str) -> bool:
+        """Take back what is to be published later, by its id; return whether it was there.
+
+        A request of its own, as for `history`.
+
+        Raises:
+            EngineUnavailable: that cannot be kept just now: it stays scheduled. BrokerClosed; TimeoutError.
+        """
+        self._require_open()
+        target = self._address.target(f"/scheduled/{quote(scheduled, safe='')}", [])
+        answer = await self._call("DELETE", target, {})
+        if answer.status not in (204, 404):
+            raise answer.error()
+        return answer.status == 204
 
     # Requests over HTTP
 
@@ -446,6 +490,9 @@ class Client:
         if isinstance(push, Published) and isinstance(push.id, int):
             receipt = Receipt(push.topic, push.offset, push.cursor, push.subscribers)
             self._publications.answer(push.id, receipt)
+        elif isinstance(push, ScheduledPush) and isinstance(push.id, int):
+            scheduled = Receipt(push.topic, 0, "", 0, push.scheduled, push.deliver_at)
+            self._publications.answer(push.id, scheduled)
         elif isinstance(push, ErrorPush) and isinstance(push.id, int):
             error = error_from_code(push.code, push.message, push.offset, push.cursor)
             if isinstance(error, BrokerClosed):

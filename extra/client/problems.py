@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from extra import errors
 from extra.errors import BrokerClosed, ExtraError, PreconditionFailed, RemoteProtocolError
+from extra.pubsub import Scheduled, ScheduledPage
 
-__all__ = ["error_from_answer", "error_from_code", "last_offset_of"]
+__all__ = ["error_from_answer", "error_from_code", "last_offset_of", "scheduled_page_of"]
 
 _CLASSES = {
     kind.code: kind
@@ -50,3 +51,18 @@ def last_offset_of(headers: Mapping[str, str]) -> int | None:
     """Return the offset of a topic's last message that an answer tells, None where it tells none."""
     tag = headers.get("etag", "").strip('"')
     return int(tag) if tag.isascii() and tag.isdigit() else None
+
+
+def scheduled_page_of(body: bytes) -> ScheduledPage:
+    """Return the page in the answer to `GET /scheduled`. Raises RemoteProtocolError when there is none."""
+    try:
+        page = json.loads(body)
+        messages = [
+            Scheduled(
+                each["scheduled"], each["topic"], each["deliver_at"], each["payload_bytes"], each["retained"]
+            )
+            for each in page["scheduled"]
+        ]
+        return ScheduledPage(messages, page["after"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RemoteProtocolError(f"not a page of what is scheduled: {error}") from None

@@ -67,6 +67,7 @@ _ID: TypeAlias = (
 _Filter: TypeAlias = str | Annotated[list[str], Meta(min_length=1)]
 _Offset: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
+_Time: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
 _Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_KEY_BYTES)]
 
 
@@ -110,6 +111,7 @@ class Publish(Struct):
     headers: dict[str, str] | None = None
     if_last: int | None = None
     close: bool | None = None
+    deliver_at: float | None = None
 
 
 class Ack(Struct, tag="ack", tag_field="op", omit_defaults=True):
@@ -220,6 +222,7 @@ class _Publish(Struct, tag="publish", tag_field="op"):
     headers: dict[str, str] | None = None
     if_last: _Offset | None = None
     close: bool | None = None
+    deliver_at: _Time | None = None
 
 
 class _Close(_Publish, tag="close", tag_field="op"):
@@ -417,6 +420,7 @@ def _publish(form: _Format, publish: _Publish) -> Publish:
         publish.headers,
         publish.if_last,
         True if is_close else publish.close,
+        publish.deliver_at,
     )
 
 

@@ -73,6 +73,7 @@ def _publish_fields(
         "headers": publish.headers,
         "if_last": publish.if_last,
         "close": publish.close,
+        "deliver_at": publish.deliver_at,
     }
     fields.update((name, value) for name, value in options.items() if value is not None)
     return fields

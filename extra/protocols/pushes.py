@@ -26,6 +26,7 @@ __all__ = [
     "Pong",
     "Published",
     "Push",
+    "ScheduledPush",
     "Subscribed",
     "Unsubscribed",
     "Welcome",
@@ -68,6 +69,15 @@ class Published(Struct, tag="published", tag_field="op", kw_only=True):
     offset: int
     cursor: str
     subscribers: int
+
+
+class ScheduledPush(Struct, tag="scheduled", tag_field="op", kw_only=True):
+    """The answer to a `publish` that had an id and is for later: its id there is `scheduled`."""
+
+    id: str | int
+    topic: str
+    scheduled: str
+    deliver_at: float
 
 
 class Acknowledged(Struct, tag="acknowledged", tag_field="op", kw_only=True):
@@ -145,6 +155,7 @@ Push: TypeAlias = (
     | Subscribed
     | Unsubscribed
     | Published
+    | ScheduledPush
     | Acknowledged
     | Pong
     | GapPush
@@ -188,6 +199,7 @@ _Wire: TypeAlias = (
     | Subscribed
     | Unsubscribed
     | Published
+    | ScheduledPush
     | Acknowledged
     | Pong
     | GapPush
@@ -202,6 +214,7 @@ _OPS: Final = (
     "subscribed",
     "unsubscribed",
     "published",
+    "scheduled",
     "acknowledged",
     "pong",
     "gap",

@@ -16,6 +16,7 @@ from extra.pubsub.outbox import Outbox
 from extra.pubsub.position import Position, Since, format_cursor, parse_cursor, parse_since
 from extra.pubsub.retained import RetainedMessages
 from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
+from extra.pubsub.schedule import Scheduled, ScheduledPage
 from extra.pubsub.session import Consumer, Replay, Session
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "Receipt",
     "Replay",
     "RetainedMessages",
+    "Scheduled",
+    "ScheduledPage",
     "Session",
     "Since",
     "Slice",

@@ -10,6 +10,7 @@ from typing import Final
 
 from extra.errors import InvalidCommand
 from extra.pubsub.conditions import IF_LAST_MOST
+from extra.pubsub.schedule import check_deliver_at
 
 __all__ = [
     "HISTORY_LIMIT",
@@ -18,6 +19,7 @@ __all__ = [
     "TTL_MOST_S",
     "check_history",
     "check_publication",
+    "check_scheduled",
     "check_subscription",
     "check_ttl",
 ]
@@ -44,12 +46,13 @@ def check_publication(
     headers: object,
     if_last: object = None,
     close: object = None,
+    deliver_at: object = None,
 ) -> None:
     """Check what is given to `publish`, except the value and whether the topic is one.
 
     Raises:
         TypeError: an argument is not of its type.
-        InvalidCommand: a `ttl`, `key` or `if_last` is not one.
+        InvalidCommand: a `ttl`, `key`, `if_last` or `deliver_at` is not one.
     """
     if not isinstance(topic, str):
         raise _wrong("topic", "a string", topic)
@@ -72,6 +75,12 @@ def check_publication(
             raise InvalidCommand(f"if_last {if_last}: the offset of a message, or 0 for none")
     if close is not None and not isinstance(close, bool):
         raise _wrong("close", "a bool or None", close)
+    if deliver_at is not None:
+        if not isinstance(deliver_at, (int, float)):
+            raise _wrong("deliver_at", "Unix seconds or None", deliver_at)
+        check_deliver_at(deliver_at)
+        if if_last is not None:
+            raise InvalidCommand("if_last is for what is published now: not with deliver_at")
     if content_type is not None and not isinstance(content_type, str):
         raise _wrong("content_type", "a string or None", content_type)
     if headers is not None:
@@ -104,6 +113,21 @@ def check_history(filters: tuple[object, ...], since: object, limit: object, ret
         InvalidCommand: there is no filter, or `limit` is not from 1 to 10,000.
     """
     _check_reading(filters, since, retained)
+    if not isinstance(limit, int):
+        raise _wrong("limit", "a whole number", limit)
+    if not 1 <= limit <= HISTORY_LIMIT:
+        raise InvalidCommand(f"limit {limit}: a whole number from 1 to {HISTORY_LIMIT}")
+
+
+def check_scheduled(after: object, limit: object) -> None:
+    """Check what is given to `scheduled`.
+
+    Raises:
+        TypeError: an argument is not of its type.
+        InvalidCommand: `limit` is not from 1 to 10,000.
+    """
+    if not isinstance(after, str):
+        raise _wrong("after", "a string", after)
     if not isinstance(limit, int):
         raise _wrong("limit", "a whole number", limit)
     if not 1 <= limit <= HISTORY_LIMIT:

@@ -30,7 +30,13 @@ from extra.errors import (
     InvalidTopic,
     LimitExceeded,
 )
-from extra.pubsub.arguments import check_history, check_publication, check_subscription, check_ttl
+from extra.pubsub.arguments import (
+    check_history,
+    check_publication,
+    check_scheduled,
+    check_subscription,
+    check_ttl,
+)
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
@@ -42,6 +48,8 @@ from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
 from extra.pubsub.retention import check_policy
+from extra.pubsub.schedule import Entry, Schedule, ScheduledPage, check_deliver_at
+from extra.pubsub.scheduler import KIND, Scheduler, receipt_of
 from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
 from extra.topics import FilterTree, check_filter, check_topic, has_wildcard, matches
 
@@ -77,6 +85,8 @@ class BrokerLimits:
     match_cache_topics: int = 4096
     idempotency_limit_keys: int = 100_000
     idempotency_window_s: float = 120.0
+    scheduled_limit_messages: int = 10_000
+    scheduled_limit_bytes: int = 16 * 1024 * 1024
 
 
 @final
@@ -139,6 +149,10 @@ class Broker(Delivery):
         self.underway: dict[bytes, asyncio.Event] = {}
         self.delivered = 0
         self.pace = Pace(self.limits.outbox_limit_bytes)
+        schedule = Schedule(self.limits.scheduled_limit_messages, self.limits.scheduled_limit_bytes)
+        self.scheduler = Scheduler(
+            self.engine, self.clock, schedule, self._place_at_once, self._place_scheduled
+        )
         self.swept_at = 0.0
         self.was_entered = False
         self.is_open = False
@@ -162,6 +176,8 @@ class Broker(Delivery):
         for name, offset, made_at in self.engine.remembered():
             self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
         self.is_open = True
+        self.scheduler.restore()
+        self.scheduler.deliver()
 
     async def close(self) -> None:
         """End all sessions, and with them the iterations in process, and close the engine. Idempotent."""
@@ -169,6 +185,7 @@ class Broker(Delivery):
         for session in list(self.sessions.values()):
             self.close_session(session)
             session.consumer.broker_closed()
+        await self.scheduler.close()
         await self.engine.close()
 
     async def __aenter__(self) -> Broker:
@@ -192,7 +209,7 @@ class Broker(Delivery):
         return format_cursor(self.engine.epoch(), self.delivered)
 
     def sweep(self) -> None:
-        """Give back what has become too old; bounded work.
+        """Give back what has become too old, and publish what is due; bounded work.
 
         Who drives the broker calls this every second. Where nobody does, publishing does after two.
         """
@@ -201,6 +218,8 @@ class Broker(Delivery):
         horizon = self._horizon()
         while self.receipts and next(iter(self.receipts.values())).made_at <= horizon:
             self.receipts.popitem(last=False)
+        if self.is_open:
+            self.scheduler.deliver()
 
     # Publishing
 
@@ -216,6 +235,7 @@ class Broker(Delivery):
         headers: dict[str, str] | None = None,
         if_last: int | None = None,
         close: bool | None = None,
+        deliver_at: float | None = None,
     ) -> Receipt:
         """Publish a value: bytes as they are, a string as text, anything else as JSON.
 
@@ -224,7 +244,8 @@ class Broker(Delivery):
         `idempotency_window_s`, nothing is published and the first receipt is returned. With `if_last` it is
         published if the last message of the topic has this offset; 0 is for a topic that has none yet. With
         `close=True` it is the last message of its topic, whose readers come to an end with it; nothing more
-        is published there until a message with `close=False` opens the topic anew.
+        is published there until a message with `close=False` opens the topic anew. With `deliver_at`
+        it is published then, by the sweep (`ttl` counts from there), and the receipt has its id.
 
         Raises:
             PreconditionFailed: another message is the last one; its `offset` tells which.
@@ -237,27 +258,32 @@ class Broker(Delivery):
             BrokerClosed: the broker is not open.
             TypeError: an argument is not of its type.
         """
-        check_publication(topic, retain, ttl, key, content_type, headers, if_last, close)
+        check_publication(topic, retain, ttl, key, content_type, headers, if_last, close, deliver_at)
         message = compose(
             topic,
             data,
             retain=retain,
-            expires_at=self.expiry(ttl),
+            expires_at=self.expiry(ttl, deliver_at),
             content_type=content_type,
             headers=headers,
             close=close,
         )
+        if deliver_at is not None:
+            return await self.schedule_message(message, deliver_at, key)
         return await self.publish_message(message, key, if_last)
 
-    def expiry(self, ttl: float | None) -> float:
+    def expiry(self, ttl: float | None, deliver_at: float | None = None) -> float:
         """Return when a message with this time to live expires, in Unix seconds; 0.0 without one.
+
+        It counts from now, or from when it is to be published.
 
         Raises InvalidCommand unless it is from 0.001 to 1e9 seconds.
         """
         if ttl is None:
             return 0.0
         check_ttl(ttl)
-        return self.clock.time() + ttl
+        time = self.clock.time()
+        return (time if deliver_at is None else max(time, deliver_at)) + ttl
 
     async def publish_message(
         self, message: Message, key: str | None = None, if_last: int | None = None
@@ -275,23 +301,77 @@ class Broker(Delivery):
             subscribers = await self.engine.append(message)
         return self._published(message, subscribers)
 
+    async def schedule_message(self, message: Message, deliver_at: float, key: str | None = None) -> Receipt:
+        """Publish a message at `deliver_at`, in Unix seconds; at once when that has passed.
+
+        Its receipt has no place in the log, but an id. With a key that was used on this topic within the
+        window, or by a message that waits, nothing is scheduled and the first receipt is returned. Raises as
+        `publish`.
+        """
+        check_deliver_at(deliver_at)
+        if deliver_at <= self.clock.time():
+            return await self.publish_message(message, key)
+        self._check_message(message)
+        if key is None:
+            return await self.scheduler.accept(message, deliver_at, b"")
+        name = digest(message.topic, key)
+        await self._decided(name)
+        remembered = self._recall(name)
+        if remembered is not None:
+            return remembered.receipt(message.topic)
+        waiting = self.scheduler.schedule.by_name.get(name)
+        if waiting is not None:
+            return receipt_of(waiting)
+        self.underway[name] = asyncio.Event()
+        try:
+            return await self.scheduler.accept(message, deliver_at, name)
+        finally:
+            self.underway.pop(name).set()
+
+    async def scheduled(self, *, after: str = "", limit: int = 1000) -> ScheduledPage:
+        """Return what is to be published later, in that order: at most `limit` messages.
+
+        `after` is that of the page before.
+
+        Raises:
+            InvalidCommand: `after` or `limit` (1 to 10,000) is not one. BrokerClosed, TypeError.
+        """
+        check_scheduled(after, limit)
+        self._check_is_open()
+        return self.scheduler.schedule.page(after, limit)
+
+    async def cancel(self, scheduled: str) -> bool:
+        """Take back what is to be published later, by its id; return whether it was there.
+
+        Raises:
+            EngineUnavailable: that cannot be kept just now: it stays scheduled. BrokerClosed, TypeError.
+        """
+        self._check_is_open()
+        return await self.scheduler.cancel(scheduled)
+
     async def publish_messages(
-        self, messages: list[Message], keys: list[str | None], if_lasts: list[int | None] | None = None
+        self,
+        messages: list[Message],
+        keys: list[str | None],
+        if_lasts: list[int | None] | None = None,
+        deliver_ats: list[float | None] | None = None,
     ) -> list[Receipt | ExtraError]:
-        """Publish several messages in this order, each with its key or None, and its condition or None.
+        """Publish several messages in this order, each with its key, its condition and its time, or None.
 
         Returns for each its receipt, or what `publish` would raise: that one fails keeps no other out. An
         engine that writes in batches takes them as one, so that this waits once and not for each: but for
-        those with a condition, which are decided one by one.
+        those with a condition or a time, which are decided one by one.
         """
         answers: list[Receipt | ExtraError | None] = [None] * len(messages)
         run = Run()
         try:
             for index, message in enumerate(messages):
                 key = keys[index]
-                if if_lasts is not None and if_lasts[index] is not None:
+                if_last = None if if_lasts is None else if_lasts[index]
+                deliver_at = None if deliver_ats is None else deliver_ats[index]
+                if if_last is not None or deliver_at is not None:
                     await self._append_run(run, answers)
-                    answers[index] = await self._publish_if(message, key, if_lasts[index])
+                    answers[index] = await self._publish_alone(message, key, if_last, deliver_at)
                     continue
                 try:
                     self._check_message(message)
@@ -721,6 +801,11 @@ class Broker(Delivery):
             "match_cache_hits": tree.hits,
             "match_cache_misses": tree.misses,
             "idempotency_keys": len(self.receipts),
+            "scheduled_messages": len(self.scheduler.schedule),
+            "scheduled_bytes": self.scheduler.schedule.size,
+            "scheduled_published": self.scheduler.published_total,
+            "scheduled_refused": self.scheduler.refused_total,
+            "scheduled_cancelled": self.scheduler.cancelled_total,
             "published": self.published_total,
             "published_bytes": self.published_bytes_total,
             "deliveries": self.deliveries_total,
@@ -853,11 +938,15 @@ class Broker(Delivery):
             except EngineUnavailable:
                 return  # what was published is so all the same, and the next sweep takes more
 
-    async def _publish_if(
-        self, message: Message, key: str | None, if_last: int | None
+    async def _publish_alone(
+        self, message: Message, key: str | None, if_last: int | None, deliver_at: float | None
     ) -> Receipt | ExtraError:
         try:
-            return await self.publish_message(message, key, if_last)
+            if deliver_at is None:
+                return await self.publish_message(message, key, if_last)
+            if if_last is not None:
+                return InvalidCommand("if_last is for what is published now: not with deliver_at")
+            return await self.schedule_message(message, deliver_at, key)
         except ExtraError as error:
             return error
 
@@ -882,6 +971,52 @@ class Broker(Delivery):
             return self._published(message, subscribers)
         finally:
             self._settle(message, name, subscribers)
+
+    def _place_at_once(self, entry: Entry) -> bool:
+        """Publish what was scheduled, if that needs no waiting; return whether it did.
+
+        Raises as `publish`.
+        """
+        message, name = entry.message, entry.name
+        if self._is_over(entry):
+            self.engine.keep_state(KIND, entry.id, b"")
+            return True
+        if name in self.underway:
+            return False
+        reached = self.publish_at_once(message)
+        if reached < 0:
+            return False
+        self.engine.keep_state(KIND, entry.id, b"")
+        if name:
+            self._remember(name, Remembered(self.clock.now(), message.offset, message.cursor, reached))
+        return True
+
+    async def _place_scheduled(self, entry: Entry) -> None:
+        """Publish what was scheduled. Raises as `publish`."""
+        message, name = entry.message, entry.name
+        if name:
+            await self._decided(name)
+        if self._is_over(entry):
+            self.engine.keep_state(KIND, entry.id, b"")
+            return
+        self._check_message(message)
+        if name:
+            self.underway[name] = asyncio.Event()
+        subscribers = 0
+        try:
+            if self.pace.is_spent():
+                await self._turn(message.size)
+            subscribers = await self.engine.append_forgetting(message, name, KIND, entry.id)
+            self._published(message, subscribers)
+        finally:
+            if name:
+                self._settle(message, name, subscribers)
+
+    def _is_over(self, entry: Entry) -> bool:
+        """Return whether there is nothing to publish any more: it has expired, or its key has been used."""
+        if entry.message.is_expired(self.clock.time()):
+            return True
+        return bool(entry.name) and self._recall(entry.name) is not None
 
     async def _append_run(self, run: Run, answers: list[Receipt | ExtraError | None]) -> None:
         """Append what a run holds, put what came of it where it belongs, and leave the run empty."""

@@ -96,6 +96,16 @@ class Engine(ABC):
         """Return where a topic has ended, None when it has not."""
         return None
 
+    async def append_forgetting(self, message: Message, key: bytes, kind: str, name: str) -> int:
+        """Append a message, with its key or an empty one, and let go of a state in one piece with that.
+
+        Raises as `append`. An engine that outlives the process overrides this: what is written is both or
+        neither.
+        """
+        subscribers = await (self.append_keyed(message, key) if key else self.append(message))
+        self.keep_state(kind, name, b"")
+        return subscribers
+
     def last_offset(self, topic: str) -> int:
         """Return the offset of the last message that was delivered on a topic, 0 when none is known.
 

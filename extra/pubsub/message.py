@@ -158,12 +158,18 @@ class Gap:
 @mypyc_attr(native_class=True)
 @dataclass
 class Receipt:
-    """What a publisher gets: the message's place, and how many local subscribers it was handed to."""
+    """What a publisher gets: the message's place, and how many local subscribers it was handed to.
+
+    Of a message that is to be published later there is no place: `offset` is 0, `cursor` empty, `scheduled`
+    its id, and `deliver_at` when that will be, in Unix seconds.
+    """
 
     topic: str
     offset: int
     cursor: str
     subscribers: int
+    scheduled: str = ""
+    deliver_at: float = 0.0
 
 
 @mypyc_attr(native_class=True, allow_interpreted_subclasses=True)

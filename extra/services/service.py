@@ -66,6 +66,7 @@ class Service:
         content_type: str | None = None,
         headers: dict[str, str] | None = None,
         if_last: int | None = None,
+        deliver_at: float | None = None,
     ) -> Receipt:
         """Publish a value, as `Broker.publish` does: bytes, a string, or anything else as JSON."""
         return await self.broker.publish(
@@ -77,6 +78,7 @@ class Service:
             content_type=content_type,
             headers=headers,
             if_last=if_last,
+            deliver_at=deliver_at,
         )
 
     async def ask(self, topic: str, data: object = None, *, timeout_s: float = 5.0) -> Message:

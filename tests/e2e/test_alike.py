@@ -1,6 +1,7 @@
 """`Broker` and `Client` are one line apart: the same code, in process and at a distance, does the same."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import TypeAlias
 
@@ -76,6 +77,41 @@ async def test_publishing_on_a_condition(broker: Either, topic: str) -> None:
     assert (await broker.history(f"{topic}/#")).last_offset is None
 
 
+async def test_publishing_later_and_taking_it_back(broker: Either, topic: str) -> None:
+    at = time.time() + 3600
+    receipt = await broker.publish(topic, [1], deliver_at=at, ttl=5, retain=True)
+    assert (receipt.topic, receipt.offset, receipt.cursor, receipt.deliver_at) == (topic, 0, "", at)
+    [waiting] = [each for each in (await broker.scheduled()).messages if each.id == receipt.scheduled]
+    assert (waiting.topic, waiting.deliver_at, waiting.payload_bytes, waiting.retained) == (
+        topic,
+        at,
+        3,
+        True,
+    )
+    assert await broker.cancel(receipt.scheduled)
+    assert not await broker.cancel(receipt.scheduled)
+    assert not await broker.cancel("a/../b ?#")
+    for limit in (0, 10_001):
+        with pytest.raises(InvalidCommand):
+            await broker.scheduled(limit=limit)
+    with pytest.raises(InvalidCommand):
+        await broker.scheduled(after="x")
+
+
+async def test_what_is_for_later_comes_by_itself(broker: Either, topic: str) -> None:
+    async with broker.subscribe(topic) as messages:
+        await broker.publish(topic, "later", deliver_at=time.time() + 0.1)
+        sweeping = asyncio.ensure_future(sweep(broker))  # whoever drives a broker does so every second
+        assert (await anext(messages)).data == "later"
+        sweeping.cancel()
+
+
+async def sweep(broker: Either) -> None:
+    while isinstance(broker, Broker):
+        broker.sweep()
+        await asyncio.sleep(0.05)
+
+
 async def test_a_page_ends_at_so_many_bytes_and_goes_on_from_its_cursor(broker: Either, topic: str) -> None:
     for number in range(5):
         await broker.publish(topic, f"{number}" * 600_000)
@@ -104,6 +140,10 @@ async def test_a_start_that_is_gone_shows(broker: Either, topic: str) -> None:
         ({"key": ""}, InvalidCommand),
         ({"key": "k" * 256}, InvalidCommand),
         ({"if_last": -1}, InvalidCommand),
+        ({"deliver_at": -1}, InvalidCommand),
+        ({"deliver_at": 1e12}, InvalidCommand),
+        ({"deliver_at": 1e10, "if_last": 0}, InvalidCommand),
+        ({"deliver_at": "soon"}, TypeError),
         ({"if_last": 2**63}, InvalidCommand),
         ({"if_last": "5"}, TypeError),
         ({"ttl": "5"}, TypeError),

@@ -75,7 +75,7 @@ async def test_msgpack_says_the_same(daemon: Daemon, topic: str) -> None:
         await socket.send(msgpack.packb({"op": "subscribe", "filter": topic}))
         await socket.recv()
         await socket.send(msgpack.packb({"op": "close", "topic": topic, "data": {"n": 1}}))
-        message, end = [msgpack.unpackb(await socket.recv()) for _ in range(2)]
+        message, end = [msgpack.unpackb(await socket.recv(decode=False)) for _ in range(2)]
         assert (message["data"], end["op"], end["offset"]) == ({"n": 1}, "end", message["offset"])
 
 

@@ -2,7 +2,7 @@
 
 Three times in CI. By hand more often:
 
-    make e2e ARGS="tests/e2e/test_kill.py --kill-rounds 100"
+    make e2e ARGS="tests/e2e/test_kill.py --kill-rounds 100 -o faulthandler_timeout=0"
 """
 
 import asyncio

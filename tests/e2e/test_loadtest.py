@@ -88,3 +88,18 @@ def test_figures_are_printed_with_where_they_come_from() -> None:
 )
 def test_every_subject_runs(arguments: tuple[str, ...]) -> None:
     assert len(bench(*arguments)) >= 2
+
+
+def test_a_store_is_measured_beside_bare_sqlite_and_the_memory_engine() -> None:
+    figures = bench("store", "--messages", "4000", "--subscribers", "5", "--rate", "100", "--seconds", "0.2")
+    names = [(str(each["figure"]).partition(",")[0], each["name"]) for each in figures]
+    assert names == [
+        ("publish in process", "bare SQLite"),
+        ("publish in process", "extra"),
+        ("publish in process", "bare SQLite"),
+        ("publish in process", "extra"),
+        ("fanout", "memory"),
+        ("fanout", "store, full"),
+        ("fanout", "store, normal"),
+    ]
+    assert all(isinstance(each["ratio"], float) and each["ratio"] > 0 for each in figures)

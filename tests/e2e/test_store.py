@@ -6,6 +6,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -119,6 +120,34 @@ def test_a_condition_holds_over_a_restart(start: Start, path: Path) -> None:
         assert read.headers["etag"] == '"1"'
         changed = http.put("/t/a", content="2", headers={"If-Match": read.headers["etag"]})
         assert (changed.status_code, changed.headers["etag"]) == (201, '"2"')
+
+
+def test_what_is_scheduled_outlives_a_kill_and_comes_once(start: Start, path: Path) -> None:
+    first = Daemon("--store", str(path))
+    with httpx.Client(base_url=first.url) as http:
+        at = time.time() + 2
+        for number in range(3):
+            accepted = http.post("/t/a", content=str(number), headers={"Extra-Deliver-At": f"{at:.3f}"})
+            assert accepted.status_code == 202
+        far = http.post("/t/a", content="far", headers={"Extra-Deliver-After": "3600"}).json()["scheduled"]
+        gone = http.post("/t/a", content="gone", headers={"Extra-Deliver-After": "3600"})
+        assert http.delete(gone.headers["location"]).status_code == 204
+    first.kill()
+    again = Daemon("--store", str(path))
+    with httpx.Client(base_url=again.url, timeout=LIMIT_S) as http:
+        found: list[JSONValue] = []
+        cursor = "start"
+        while len(found) < 3:
+            page = http.get("/t/a", params={"since": cursor, "wait": "10"})
+            cursor = page.headers["extra-cursor"]
+            found += [message["data"] for message in page.json()["messages"]]
+        assert found == [0, 1, 2]
+    again.kill()
+    last = start("--store", str(path))
+    with httpx.Client(base_url=last.url) as http:
+        assert [message["data"] for message in messages(http, "/t/a")] == [0, 1, 2]
+        assert [each["scheduled"] for each in http.get("/scheduled").json()["scheduled"]] == [far]
+        assert "extra_scheduled_messages 1" in http.get("/metrics").text
 
 
 def test_it_says_what_it_reads(start: Start, path: Path) -> None:

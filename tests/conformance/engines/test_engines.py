@@ -646,3 +646,23 @@ async def test_a_topic_stays_closed_when_its_last_message_has_gone(rigs: Rigs) -
     assert not end.is_kept
     with pytest.raises(TopicClosed):
         await rig.append("a")
+
+
+# What goes in one piece
+
+
+async def test_a_message_is_appended_and_a_state_goes_with_it(rigs: Rigs) -> None:
+    terms = Terms()
+    rig = await rigs.start(terms)
+    for name in "ab":
+        rig.engine.keep_state("scheduled", name, b"1")
+    await rig.engine.settled()
+    message = Message("a", b"")
+    assert await rig.engine.append_forgetting(message, b"", "scheduled", "a") == 2
+    assert message.offset == 1
+    await rig.engine.close()
+    again = rigs.maker(terms)
+    await again.start(Taker())
+    rigs.stack.push_async_callback(again.close)
+    expected = [("b", b"1")] if again.epoch() == rig.engine.epoch() else []
+    assert again.states("scheduled") == expected

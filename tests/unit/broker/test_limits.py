@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from broker.endpoints.forms import FRAME_CACHE_LIMIT_BYTES
+from broker.endpoints.parameters import DELIVER_AFTER_MOST_S
 from broker.endpoints.publishing import BATCH_FACTOR, TTL_MOST_S
 from broker.endpoints.read import LIMIT_MOST, PAGE_LIMIT_BYTES
 from extra.payloads import MAX_CONTENT_TYPE_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES
@@ -13,6 +14,7 @@ from extra.protocols.commands import (
 from extra.protocols.payloads import JSON_DEPTH_LIMIT, JSON_DIGITS_LIMIT
 from extra.pubsub.broker import RETAINED_LIMIT
 from extra.pubsub.idempotency import KEY_LIMIT_BYTES
+from extra.pubsub.schedule import DELIVER_AT_MOST
 from extra.servers.connection import BODY_RATE_BYTES_PER_S, LINGER_TIMEOUT_S, RECEIVED_HIGH_WATER_BYTES
 from extra.servers.websocket import BYTES_PER_TURN, FRAMES_PER_TURN, MESSAGE_RATE_BYTES_PER_S
 
@@ -27,6 +29,8 @@ BOUNDS = {
     "levels of a JSON payload": f"{JSON_DEPTH_LIMIT}",
     "digits of a number in a JSON payload": f"{JSON_DIGITS_LIMIT:,}",
     "`ttl`": f"{TTL_MOST_S:,.0f} s",
+    "`Extra-Deliver-After`": f"{DELIVER_AFTER_MOST_S:,.0f} s",
+    "`deliver_at`": f"{DELIVER_AT_MOST:,.0f} s",
     "body of `POST /publish`, in `broker.max_payload_bytes`": f"{BATCH_FACTOR}",
     "`data` in msgpack, in `broker.max_payload_bytes`": f"{9 / 4}",
     "messages of a page": f"{LIMIT_MOST:,}",

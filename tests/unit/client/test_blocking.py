@@ -77,6 +77,14 @@ def test_options_go_where_the_protocol_has_them() -> None:
     assert request.headers["if-match"] == '"17"'
 
 
+def test_a_publication_for_later_gets_its_id() -> None:
+    body = b'{"topic":"a","scheduled":"x1","deliver_at":1900000000.5}'
+    with HTTPBroker(Answer(202, body)) as broker, Publisher(broker.url) as publisher:
+        receipt = publisher.publish("a", 1, deliver_at=1900000000.5)
+    assert receipt == Receipt("a", 0, "", 0, "x1", 1900000000.5)
+    assert broker.requests[0].headers["extra-deliver-at"] == "1900000000.5"
+
+
 def test_a_condition_that_does_not_hold_tells_what_is_there() -> None:
     refusal = problem(412, "precondition_failed", "the last message", offset=9, cursor="e1-9")
     with HTTPBroker(refusal) as broker, Publisher(broker.url) as publisher:

@@ -21,6 +21,7 @@ from extra.errors import (
 )
 from extra.http import Body, BodySource, Request
 from extra.pubsub import BrokerLimits, Message
+from tests.fakes.clock import FakeClock
 from tests.unit.broker.endpoints.driving import body_of, fields_of, headers_of, make_request, running_hub
 
 
@@ -431,3 +432,64 @@ async def test_in_a_batch_each_has_its_condition(hub: Hub) -> None:
         "offset": 1,
         "cursor": "e1-1",
     }
+
+
+# Later
+
+
+@pytest.mark.parametrize("header", ["Extra-Deliver-At", "Extra-Deliver-After"])
+async def test_what_is_for_later_is_accepted_with_an_id(hub: Hub, header: str) -> None:
+    now = hub.broker.clock.time()
+    value = str(now + 5) if header == "Extra-Deliver-At" else "5"
+    response = await Publisher(hub).retain(
+        make_request("PUT", "/t/a", {header: value, "Extra-TTL": "9"}, b"1")
+    )
+    assert response.status == 202
+    told = fields_of(response)
+    assert (told["topic"], told["deliver_at"]) == ("a", now + 5)
+    assert headers_of(response) == {"location": f"/scheduled/{told['scheduled']}"}
+    assert await logged(hub) == []
+    assert isinstance(hub.broker.clock, FakeClock)
+    hub.broker.clock.advance(5.0)
+    hub.tick()
+    [message] = await logged(hub)
+    assert (message.data, message.retained, message.expires_at) == (1, True, now + 14)
+
+
+async def test_what_is_for_now_after_all_is_published(hub: Hub) -> None:
+    response = await Publisher(hub).publish(make_request("POST", "/t/a", {"Extra-Deliver-At": "1"}, b"1"))
+    assert (response.status, fields_of(response)["offset"]) == (201, 1)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Extra-Deliver-At": "x"},
+        {"Extra-Deliver-At": "-1"},
+        {"Extra-Deliver-At": "1e99"},
+        {"Extra-Deliver-After": "-1"},
+        {"Extra-Deliver-After": "9999999999"},
+        {"Extra-Deliver-At": "1", "Extra-Deliver-After": "1"},
+        {"Extra-Deliver-At": "9999999999", "If-Match": "0"},
+    ],
+)
+async def test_what_is_no_time_is_refused(hub: Hub, headers: dict[str, str]) -> None:
+    with pytest.raises(InvalidCommand):
+        await Publisher(hub).publish(make_request("POST", "/t/a", headers, b"1"))
+    assert hub.broker.figures()["scheduled_messages"] == 0
+    assert await logged(hub) == []
+
+
+async def test_in_a_batch_some_are_for_later(hub: Hub) -> None:
+    at = hub.broker.clock.time() + 5
+    body = json.dumps(
+        [
+            {"topic": "a", "data": 1, "deliver_at": at},
+            {"topic": "a", "data": 2},
+            {"topic": "a", "data": 3, "deliver_at": at, "if_last": 0},
+        ]
+    )
+    response = await Publisher(hub).publish_many(make_request("POST", "/publish", body=body.encode()))
+    first, second, third = json.loads(body_of(response))
+    assert (first["topic"], first["deliver_at"], second["offset"]) == ("a", at, 1)
+    assert third["error"]["code"] == "invalid_command"

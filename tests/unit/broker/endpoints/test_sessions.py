@@ -244,6 +244,19 @@ async def test_publish_on_a_condition_is_answered_with_what_is_there() -> None:
         assert (await client.ask(op="publish", id=4, topic="a", data=2, if_last=1))["offset"] == 2
 
 
+async def test_publish_for_later_is_answered_with_its_id() -> None:
+    async with running_hub() as hub:
+        client = await connect(hub)
+        at = hub.broker.clock.time() + 5
+        answer = await client.ask(op="publish", id=1, topic="a", data=1, deliver_at=at)
+        assert (answer["op"], answer["id"], answer["topic"]) == ("scheduled", 1, "a")
+        assert answer["deliver_at"] == at
+        [waiting] = (await hub.broker.scheduled()).messages
+        assert waiting.id == answer["scheduled"]
+        wrong = await client.ask(op="publish", id=3, topic="a", data=2, deliver_at=-1)
+        assert (wrong["code"], "deliver_at" in str(wrong["message"])) == ("invalid_command", True)
+
+
 async def test_subscribe_replays_and_then_goes_live() -> None:
     async with running_hub() as hub:
         for number in range(3):
@@ -545,12 +558,35 @@ async def test_commands_wait_while_one_is_at_work_and_nothing_is_read() -> None:
         client = await connect(hub)
         client.send({"op": "publish", "id": 1, "topic": "a", "data": 1})
         client.send({"op": "ping", "id": 2})
+        await asyncio.sleep(0)
         assert not client.socket.is_reading
         found: list[JSONValue] = []
         while len(found) < 2:
             found += [push["id"] for push in await client.pushes()]
         assert found == [1, 2]
         assert client.socket.is_reading
+
+
+async def test_what_the_frames_of_one_turn_publish_is_one_run() -> None:
+    """An engine that writes takes it as one transaction."""
+    async with running_hub(wrap=CountingEngine) as hub:
+        client = await connect(hub)
+        for _ in range(2):
+            for number in range(5):
+                client.send({"op": "publish", "id": number, "topic": "a", "data": number})
+            assert [push["id"] for push in await client.pushes()] == [0, 1, 2, 3, 4]
+        engine = hub.broker.engine
+        assert isinstance(engine, CountingEngine)
+        assert engine.runs == [5, 5]
+
+
+async def test_a_session_that_ends_before_its_turn_publishes_nothing() -> None:
+    async with running_hub(wrap=CountingEngine) as hub:
+        client = await connect(hub)
+        client.send({"op": "publish", "topic": "a", "data": 1})
+        client.feed.closed(1006, "")
+        await client.pushes()
+        assert hub.broker.engine.head() == 0
 
 
 async def test_who_does_not_take_its_answers_is_not_read() -> None:

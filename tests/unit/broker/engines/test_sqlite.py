@@ -1168,3 +1168,83 @@ async def test_what_could_not_be_written_closes_nothing(shop: Shop) -> None:
         await engine.append(a_message("a", close=True))
     assert engine.end("a") is None
     await engine.close()
+
+
+# Scheduled messages
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO messages", "DELETE FROM states", "COMMIT"])
+async def test_a_message_and_the_end_of_its_state_are_one(shop: Shop, statement: str) -> None:
+    engine = await shop.open()
+    engine.keep_state("scheduled", "x", b"1")
+    await engine.settled()
+    shop.disk.fail(statement)
+    with pytest.raises(EngineUnavailable):
+        await engine.append_forgetting(a_message("a"), b"", "scheduled", "x")
+    await recover(shop, engine)
+    assert shop.rows("SELECT name FROM states") == [("x",)]
+    assert await engine.append_forgetting(a_message("a"), digest("a", "k"), "scheduled", "x") == 2
+    assert shop.rows("SELECT name FROM states") == []
+    assert shop.rows("SELECT offset FROM keys") == [(1,)]
+
+
+def counted(shop: Shop) -> tuple[object, object]:
+    """Return how many states and how many messages are in the file."""
+    [[states]], [[messages]] = (
+        shop.rows("SELECT count(*) FROM states"),
+        shop.rows("SELECT count(*) FROM messages"),
+    )
+    return states, messages
+
+
+async def test_a_scheduled_message_is_published_once_whenever_the_process_ends(shop: Shop) -> None:
+    """What is in the file after each transaction is what a process that is killed there leaves."""
+    deliver_at = shop.clock.time() + 1.0
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        await broker.publish("a", 1, deliver_at=deliver_at)
+        assert shop.rows("SELECT count(*) FROM states UNION ALL SELECT count(*) FROM messages") == [
+            (1,),
+            (0,),
+        ]
+    shop.clock.advance(1000.0)  # longer than any key is remembered
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        engine = broker.engine
+        assert isinstance(engine, SQLiteEngine)
+        assert broker.scheduler.task is not None
+        await broker.scheduler.task
+        assert shop.rows("SELECT count(*) FROM states UNION ALL SELECT count(*) FROM messages") == [
+            (0,),
+            (1,),
+        ]
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        assert len((await broker.history("a")).messages) == 1
+        assert (await broker.scheduled()).messages == []
+
+
+async def test_a_scheduled_message_waits_for_a_disk_that_fails(shop: Shop, unsure: Unsure) -> None:
+    async with Broker(shop.make(), clock=shop.clock) as broker:
+        engine = broker.engine
+        assert isinstance(engine, SQLiteEngine)
+        await broker.publish("a", 1, deliver_at=shop.clock.time() + 1.0)
+        await shop.sweep(engine)
+        unsure.is_unsure = True
+        shop.clock.advance(1.0)
+        broker.sweep()
+        assert broker.scheduler.task is not None
+        await broker.scheduler.task
+        assert engine.trouble()
+        assert counted(shop) == (0, 1), "the transaction is in the file all the same"
+        unsure.is_unsure = False
+        await recover(shop, engine)
+        await engine.settled()
+        assert shop.rows("SELECT count(*) FROM states UNION ALL SELECT count(*) FROM messages") == [
+            (1,),
+            (0,),
+        ]
+        broker.sweep()
+        await broker.scheduler.task
+        await engine.until_idle()
+        assert shop.rows("SELECT count(*) FROM states UNION ALL SELECT count(*) FROM messages") == [
+            (0,),
+            (1,),
+        ]
