@@ -27,11 +27,12 @@ is to it: a topic, a log and a cursor.
 
 
 async def answer(broker: extra.Client, topic: str) -> None:
-    """Be a language model: write tokens with pauses, and say when it is over."""
-    for token in ANSWER.split():
+    """Be a language model: write tokens with pauses, the last of which ends the stream."""
+    *tokens, last = ANSWER.split()
+    for token in tokens:
         await broker.publish(topic, {"token": token + " "})
         await asyncio.sleep(random.uniform(0.01, 0.06))
-    await broker.publish(topic, {"end": True})
+    await broker.publish(topic, {"token": last}, close=True)
 
 
 async def main() -> None:

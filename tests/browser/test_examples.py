@@ -85,7 +85,7 @@ async def test_a_page_refreshed_mid_answer_continues(page: Page) -> None:
         await expect(page.locator("#answer")).not_to_contain_text("a log and a cursor")
         await expect(page.locator("#state")).to_have_text("done", timeout=30_000)
         read = await daemon.http.get("/t/answers/*", params={"limit": 1000})
-        tokens = [each["data"].get("token", "") for each in read.json()["messages"]]
+        tokens = [each["data"]["token"] for each in read.json()["messages"]]
         assert len(tokens) > 200, "more than a topic keeps by default"
         assert await page.locator("#answer").text_content() == "".join(tokens)
         await expect(page.locator("#gone")).to_be_hidden()
@@ -97,8 +97,9 @@ data: {"op":"gap","after":0,"until":90,"reason":"evicted"}
 id: k3f9a0b2-91
 data: {"op":"message","topic":"answers/1","offset":91,"data":{"token":"goes on "}}
 
-id: k3f9a0b2-92
-data: {"op":"message","topic":"answers/1","offset":92,"data":{"end":true}}
+event: end
+id: k3f9a0b2-91
+data: {"op":"end","topic":"answers/1","offset":91,"cursor":"k3f9a0b2-91"}
 
 """
 
