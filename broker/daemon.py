@@ -190,6 +190,10 @@ def build_broker(settings: Settings) -> Broker:
         idempotency_window_s=bear.idempotency_window_s,
         scheduled_limit_messages=bear.scheduled_limit_messages,
         scheduled_limit_bytes=bear.scheduled_limit_bytes,
+        presence_limit_members=bear.presence_limit_members,
+        presence_told_members=bear.presence_told_members,
+        presence_data_limit_bytes=bear.presence_data_limit_bytes,
+        presence_grace_s=bear.presence_grace_s,
     )
     return Broker(engine, limits=limits)
 

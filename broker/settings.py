@@ -283,6 +283,12 @@ class BrokerSettings:
     scheduled_limit_bytes: int = _number(
         16_777_216, "bytes", "most that messages take together that wait to be published later"
     )
+    presence_limit_members: int = _number(100_000, "members", "most members present; 0 takes none")
+    presence_told_members: int = _number(
+        1_000, "members", "a topic with more members tells their number alone, once a second"
+    )
+    presence_data_limit_bytes: int = _number(1024, "bytes", "most that a member shows", low=4)
+    presence_grace_s: float = _number(10.0, "seconds", "how long a member whose connection is lost stays")
     match_cache_topics: int = _number(4096, "topics", "most topics whose subscribers are remembered", low=1)
     batch_limit_messages: int = _number(10_000, "messages", "most messages in one POST /publish", low=1)
 

@@ -6,6 +6,7 @@ from broker.endpoints.console import Console
 from broker.endpoints.guard import Guard
 from broker.endpoints.hub import Hub
 from broker.endpoints.operations import Operations
+from broker.endpoints.presence import Attendance
 from broker.endpoints.publishing import Publisher
 from broker.endpoints.read import Reader
 from broker.endpoints.scheduling import Scheduling
@@ -31,6 +32,7 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
     streams = EventStreams(hub)
     sockets = WebSockets(hub)
     operations = Operations(hub, counters)
+    attendance = Attendance(hub)
     console = Console()
 
     async def subscribe(request: Request) -> Response:
@@ -48,6 +50,8 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
         ("POST", "/publish", publisher.publish_many),
         ("GET", "/scheduled", scheduling.page),
         ("DELETE", "/scheduled/{id}", scheduling.cancel),
+        ("GET", "/presence/{topic:path}", attendance.page),
+        ("GET", "/presence", attendance.page),
         ("GET", "/poll", reader.read),
         ("GET", "/sse", streams.open),
         ("GET", "/ws", sockets.open),

@@ -71,6 +71,7 @@ class Feed(Consumer):
         super().__init__()
         self.wire: Wire | None = None
         self.is_slow = False
+        self.leaves_at_once = False
         self.quiet_s = 0
         self.flusher = flusher
         self.session = broker.open_session(self, form, overflow=overflow)
@@ -140,7 +141,7 @@ class Feed(Consumer):
         """Let go of the session and the wire: the connection is over, or about to be."""
         self.wire = None
         self.is_slow = False
-        self.broker.close_session(self.session)
+        self.broker.close_session(self.session, at_once=self.leaves_at_once)
 
     @abstractmethod
     def end(self, reason: str, reconnect_after_s: float) -> None:

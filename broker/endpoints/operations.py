@@ -53,6 +53,14 @@ CORE: Final = {
         "scheduled_bytes",
         "Bytes of messages that wait to be published later (broker.scheduled_limit_bytes).",
     ),
+    "presence_members": (
+        "gauge",
+        "presence_members",
+        "Members present, those in their grace time included (broker.presence_limit_members).",
+    ),
+    "presence_topics": ("gauge", "presence_topics", "Topics at which anybody is present."),
+    "presence_joined": ("counter", "presence_joined_total", "Members that have come."),
+    "presence_left": ("counter", "presence_left_total", "Members that have left."),
     "scheduled_published": ("counter", "scheduled_published_total", "Scheduled messages published."),
     "scheduled_refused": (
         "counter",

@@ -7,6 +7,8 @@ import re
 from math import nan
 from typing import Final
 
+import msgspec
+
 from extra.errors import InvalidCommand, InvalidFilter
 from extra.http import Request
 from extra.pubsub import Clock, Since, parse_since
@@ -21,6 +23,7 @@ __all__ = [
     "if_last_of",
     "number_of",
     "overflow_of",
+    "presence_of",
     "since_of",
     "topic_of",
 ]
@@ -63,6 +66,21 @@ def since_of(request: Request, default: str) -> Since:
     `Last-Event-ID` wins: an EventSource that reconnects repeats its first `since`.
     """
     return parse_since(request.header("last-event-id") or request.query_value("since") or default)
+
+
+def presence_of(request: Request) -> tuple[object, str | None]:
+    """Return what a subscriber shows where it is present, None when it is not, and as which member.
+
+    Raises InvalidCommand when that is no JSON.
+    """
+    text = request.query_value("presence")
+    if text is None:
+        return None, request.query_value("member")
+    try:
+        shown: object = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        raise InvalidCommand(f"parameter 'presence' is {text[:40]!r}: JSON, such as true") from None
+    return shown if shown is not None else True, request.query_value("member")
 
 
 def overflow_of(request: Request) -> str | None:

@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, number_of, since_of
+from broker.endpoints.parameters import filters_of, flag_of, number_of, presence_of, since_of
 from broker.endpoints.reasons import NotAcceptable
 from extra.errors import InvalidCommand
 from extra.http import Request, Response, problem
@@ -94,6 +94,7 @@ class Reader:
         retained = flag_of(request, "retained")
         wait_s, preference = self._wait(request)
         since = since_of(request, "start")
+        self._be_present(request, filters)
         page = await broker.read(filters, since, int(limit), retained, limit_bytes=PAGE_LIMIT_BYTES)
         is_idle = not page.messages and not page.resume and not page.closed
         if wait_s is not None and is_idle and request.method != "HEAD":
@@ -118,6 +119,16 @@ class Reader:
         if wait_s is not None and not page.messages:
             return Response(204, headers=headers)
         return self._respond(page, media_type, headers)
+
+    def _be_present(self, request: Request, filters: list[str]) -> None:
+        """Let who polls be present until the grace time after the answer is over."""
+        presence, member = presence_of(request)
+        broker = self.hub.broker
+        shown = broker.shown(filters, presence, member)
+        if shown is not None:
+            if member is None:
+                raise InvalidCommand("parameter 'member' is missing: each poll has to say who it is")
+            broker.visit(filters, shown, member)
 
     async def _poll(self, filters: list[str], cursor: str, wait_s: float) -> None:
         if self.hub.is_draining:

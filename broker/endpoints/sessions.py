@@ -19,11 +19,11 @@ from mypy_extensions import mypyc_attr
 from broker import __version__
 from broker.endpoints.feed import Feed
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
+from broker.endpoints.parameters import filters_of, flag_of, overflow_of, presence_of, since_of
 from broker.endpoints.publishing import message_of
 from broker.endpoints.reasons import CLOSE_CODES, NotSubscribed
 from broker.endpoints.sse import untold
-from extra.errors import ChannelClosed, ExtraError, InvalidCommand, PreconditionFailed
+from extra.errors import ChannelClosed, ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
 from extra.http import Request, Response, WebSocket, WebSocketResponse
 from extra.protocols.commands import (
     Ack,
@@ -61,6 +61,9 @@ SLICE_S: Final = 0.005
 JSON: Final = "extra.v1.json"
 MSGPACK: Final = "extra.v1.msgpack"
 
+NORMAL_CLOSURE: Final = 1000
+"""What a client closes with that is done; a page that is left or loaded anew says 1001 (RFC 6455 7.4.1)."""
+
 RUN_LIMIT_BYTES: Final = 64 * 1024
 RUN_LIMIT_COMMANDS: Final = 256
 """So many commands to publish are taken as one: their answers are a fraction of an outbox."""
@@ -79,11 +82,15 @@ class WebSockets:
             filters = filters_of(request)
             self.hub.broker.check_filters(filters)
             since_of(request, "now")  # refused before the handshake, when it is none
+            presence, member = presence_of(request)
             first = Subscribe(
                 filter=filters,
                 since=request.header("last-event-id") or request.query_value("since") or "now",
                 retained=flag_of(request, "retained"),
+                presence=presence,
+                member=member,
             )
+            self.hub.broker.shown(filters, presence, member)
         offered = [each.strip() for each in (request.header("sec-websocket-protocol") or "").split(",")]
         subprotocol = next((each for each in offered if each in (JSON, MSGPACK)), None)
         settings = self.hub.settings.websocket
@@ -151,6 +158,7 @@ class WebSocketFeed(Feed):
 
     def closed(self, code: int, reason: str) -> None:
         self.socket = None
+        self.leaves_at_once = code == NORMAL_CLOSURE
         self.commands.clear()
         self.hub.open.discard(self)
         self.detach()
@@ -327,6 +335,7 @@ class WebSocketFeed(Feed):
         since = parse_since(command.since) if command.since is not None else Since("now")
         overflow = parse_overflow(command.overflow) if command.overflow is not None else None
         broker = self.broker
+        shown = broker.shown(filters, command.presence, command.member)
         replay = await broker.add_filters(
             self.session, filters, since, retained=command.retained, replay_all=command.replay == "all"
         )
@@ -334,6 +343,13 @@ class WebSocketFeed(Feed):
             self.session.has_overflow = True
             self.session.outbox.overflow = overflow
         ends = untold(broker.ends(filters), replay.after)
+        if shown is not None:
+            try:
+                broker.be_present(self.session, filters, shown, command.member or "")
+            except LimitExceeded:
+                for topic in filters:
+                    broker.remove_filter(self.session, topic)
+                raise
         await broker.catch_up(self.session)
         self.push(
             Subscribed(id=command.id, cursor=broker.cursor(), replayed=replay.count, complete=replay.complete)

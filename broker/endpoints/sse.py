@@ -7,7 +7,7 @@ from mypy_extensions import mypyc_attr
 from broker.endpoints.feed import Feed
 from broker.endpoints.forms import end_event
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, overflow_of, since_of
+from broker.endpoints.parameters import filters_of, flag_of, overflow_of, presence_of, since_of
 from extra.errors import ChannelClosed, InvalidCommand
 from extra.http import Request, Response, Stream, StreamingResponse
 from extra.protocols.encoding import encode_json
@@ -45,6 +45,8 @@ class EventStreams:
                 raise InvalidCommand(f"parameter 'format' is {request.query_value('format')!r}: json or raw")
             form = forms.raw_event if request.query_value("format") == "raw" else form
         retained_form = forms.raw_retained_event if form is forms.raw_event else forms.retained_event
+        presence, member = presence_of(request)
+        shown = self.hub.broker.shown(filters, presence, member)
         since = since_of(request, "now")
         retained = flag_of(request, "retained")
         if request.method == "HEAD":
@@ -56,6 +58,8 @@ class EventStreams:
         feed.session.retained_form = retained_form
         try:
             await feed.subscribe(filters, since, retained)
+            if shown is not None:
+                self.hub.broker.be_present(feed.session, filters, shown, member or "")
         except BaseException:
             feed.detach()
             raise

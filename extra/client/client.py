@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from extra.client.address import Address
+from extra.client.attendance import presence_page
 from extra.client.backoff import Backoff
 from extra.client.caller import Answer
 from extra.client.exchange import exchange
@@ -32,7 +33,7 @@ from extra.client.publications import Publications
 from extra.client.subscription import Subscription
 from extra.client.subscriptions import Subscriptions, message_of
 from extra.client.surroundings import Surroundings
-from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded
+from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded, RemoteProtocolError
 from extra.protocols.commands import Publish
 from extra.protocols.pushes import (
     ErrorPush,
@@ -43,7 +44,18 @@ from extra.protocols.pushes import (
     ScheduledPush,
     decode_pushes_json,
 )
-from extra.pubsub import Gap, Page, Receipt, ScheduledPage, compose, parse_cursor, parse_since
+from extra.pubsub import (
+    Gap,
+    Page,
+    PresencePage,
+    Receipt,
+    ScheduledPage,
+    check_presence,
+    compose,
+    encode_shown,
+    parse_cursor,
+    parse_since,
+)
 from extra.pubsub.arguments import check_history, check_publication, check_scheduled, check_subscription
 from extra.topics import check_filter, check_topic
 
@@ -271,6 +283,8 @@ class Client:
         overflow: str | None = None,
         retained: bool | None = None,
         on_gap: Callable[[Gap], None] | None = None,
+        presence: object = None,
+        member: str | None = None,
     ) -> Messages:
         """Return the messages that any of `filters` matches, as an async context manager and iterator.
 
@@ -279,7 +293,9 @@ class Client:
         and loses what the log no longer has; "drop-oldest" and "latest" drop from what is buffered, and when
         all subscriptions of the client say the same, from what the broker has buffered for it. With None the
         policy of the broker says what is dropped there, and nothing is dropped here. Either way `on_gap` is
-        called in order; see `Messages` for what happens without one.
+        called in order; see `Messages` for what happens without one. With `presence` the subscriber is a
+        member of the topics that it subscribes to, which are no filters then, and shows this value (True:
+        nothing); with the same `member` again it is the same one, else under an id made here.
 
         Raises:
             TypeError: an argument is not of its type; InvalidCommand: there is no filter.
@@ -288,14 +304,40 @@ class Client:
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
         """
         check_subscription(filters, since, overflow, retained)
+        if presence is None or presence is False:
+            if member is not None:
+                raise InvalidCommand("member: only with presence")
+        else:
+            member = member if member is not None else uuid.uuid4().hex
+            check_presence(list(filters), member)
+            encode_shown(presence, self._queue_limit_bytes)
 
         def enter() -> Subscription:
             self._require_open()
             subscription = Subscription(filters, since, overflow, retained, self._queue_limit_bytes)
+            subscription.presence, subscription.member = presence, member
             self._subscriptions.add(subscription)
             return subscription
 
         return Messages(enter, self._taken, self._subscriptions.remove, filters, overflow, on_gap)
+
+    async def present(self, *filters: str, limit: int = 1000) -> PresencePage:
+        """Return who is present at topics that any of `filters` matches: `limit` members at most.
+
+        This is a request of its own over HTTP. Raises as `history` does.
+        """
+        check_history(filters, "start", limit, None)
+        self._require_open()
+        for topic_filter in filters:
+            check_filter(topic_filter)
+        query = [*(("topic", topic_filter) for topic_filter in filters), ("limit", str(limit))]
+        answer = await self._call("GET", self._address.target("/presence", query), {})
+        if answer.status != 200:
+            raise answer.error()
+        try:
+            return presence_page(answer.body)
+        except (ValueError, TypeError, KeyError) as error:
+            raise RemoteProtocolError(f"{answer.url} does not say who is present") from error
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None

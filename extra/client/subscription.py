@@ -86,6 +86,8 @@ class Subscription:
         self.dropped_before = 0
         self.is_entered = False
         self.error: ExtraError | None = None
+        self.presence: object = None  # what is shown where it is present
+        self.member: str | None = None
         self._ended: set[str] = set()
         self._is_confirmed = False
         self._wants_retained = retained if retained is not None else since == "now"
@@ -122,6 +124,8 @@ class Subscription:
             overflow=overflow,
             retained=self._wants_retained,
             replay="all",
+            presence=self.presence,
+            member=self.member,
         )
 
     def begin_replay(self, epoch: str) -> None:

@@ -88,6 +88,8 @@ class Subscribe(_Filtered, tag="subscribe"):
     overflow: Overflow | None = None
     retained: bool | None = None
     replay: _Replay | None = None
+    presence: Any = None  # whatever JSON holds
+    member: str | None = None
 
 
 class Unsubscribe(_Filtered, tag="unsubscribe"):

@@ -14,6 +14,7 @@ from extra.pubsub.message import FORMS_LIMIT, FrameCache, Gap, Message, Receipt,
 from extra.pubsub.messages import Messages
 from extra.pubsub.outbox import Outbox
 from extra.pubsub.position import Position, Since, format_cursor, parse_cursor, parse_since
+from extra.pubsub.presence import Member, Place, Presence, PresencePage, check_presence, encode_shown
 from extra.pubsub.retained import RetainedMessages
 from extra.pubsub.retention import DEFAULT_POLICY, Policy, PolicyTable
 from extra.pubsub.schedule import Scheduled, ScheduledPage
@@ -33,14 +34,18 @@ __all__ = [
     "Gap",
     "GapTeller",
     "Log",
+    "Member",
     "MemoryEngine",
     "Message",
     "Messages",
     "Outbox",
     "Page",
+    "Place",
     "Policy",
     "PolicyTable",
     "Position",
+    "Presence",
+    "PresencePage",
     "Receipt",
     "Replay",
     "RetainedMessages",
@@ -51,8 +56,10 @@ __all__ = [
     "Slice",
     "SystemClock",
     "WireForm",
+    "check_presence",
     "compose",
     "describe_gap",
+    "encode_shown",
     "format_cursor",
     "parse_cursor",
     "parse_overflow",

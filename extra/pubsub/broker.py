@@ -47,6 +47,7 @@ from extra.pubsub.messages import Messages
 from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
+from extra.pubsub.presence import Presence, PresencePage, check_presence, encode_shown
 from extra.pubsub.retention import check_policy
 from extra.pubsub.schedule import Entry, Schedule, ScheduledPage, check_deliver_at
 from extra.pubsub.scheduler import KIND, Scheduler, receipt_of
@@ -87,6 +88,10 @@ class BrokerLimits:
     idempotency_window_s: float = 120.0
     scheduled_limit_messages: int = 10_000
     scheduled_limit_bytes: int = 16 * 1024 * 1024
+    presence_limit_members: int = 100_000
+    presence_told_members: int = 1_000
+    presence_data_limit_bytes: int = 1024
+    presence_grace_s: float = 10.0
 
 
 @final
@@ -153,6 +158,13 @@ class Broker(Delivery):
         self.scheduler = Scheduler(
             self.engine, self.clock, schedule, self._place_at_once, self._place_scheduled
         )
+        self.presence = Presence(
+            self.engine,
+            limit_members=self.limits.presence_limit_members,
+            told_members=self.limits.presence_told_members,
+            data_limit_bytes=self.limits.presence_data_limit_bytes,
+            grace_s=self.limits.presence_grace_s,
+        )
         self.swept_at = 0.0
         self.was_entered = False
         self.is_open = False
@@ -185,6 +197,7 @@ class Broker(Delivery):
         for session in list(self.sessions.values()):
             self.close_session(session)
             session.consumer.broker_closed()
+        await self.presence.close()
         await self.scheduler.close()
         await self.engine.close()
 
@@ -220,6 +233,7 @@ class Broker(Delivery):
             self.receipts.popitem(last=False)
         if self.is_open:
             self.scheduler.deliver()
+            self.presence.sweep(self.swept_at)
 
     # Publishing
 
@@ -452,6 +466,8 @@ class Broker(Delivery):
         overflow: str | None = None,
         retained: bool | None = None,
         on_gap: Callable[[Gap], None] | None = None,
+        presence: object = None,
+        member: str | None = None,
     ) -> Messages:
         """Return the messages that any of `filters` matches, as an async context manager and iterator.
 
@@ -459,7 +475,9 @@ class Broker(Delivery):
         messages first. A subscriber that does not keep up goes back to the log under `overflow="disconnect"`,
         and loses what the log no longer has; "drop-oldest" and "latest" drop from its outbox; with None the
         policy of the first filter says which. Either way `on_gap` is called in order; see `Messages` for what
-        happens without one.
+        happens without one. With `presence` the subscriber is a member of the topics that it subscribes to,
+        which are no filters then, and shows this value (True: nothing); with the same `member` again it is
+        the same one.
 
         Raises:
             TypeError: an argument is not of its type; InvalidCommand: there is no filter.
@@ -468,7 +486,21 @@ class Broker(Delivery):
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
         """
         check_subscription(filters, since, overflow, retained)
-        return Messages(self, list(filters), since, overflow, retained, on_gap)
+        shown = self.shown(list(filters), presence, member)
+        return Messages(self, list(filters), since, overflow, retained, on_gap, shown, member or "")
+
+    def shown(self, filters: list[str], presence: object, member: str | None) -> bytes | None:
+        """Return what a subscriber shows where it is present, as JSON; None when it is not.
+
+        Raises:
+            InvalidCommand: one cannot be present there, or as that member. InvalidPayload, LimitExceeded.
+        """
+        if presence is None or presence is False:
+            if member is not None:
+                raise InvalidCommand("member: only with presence")
+            return None
+        check_presence(filters, "-" if member is None else member)
+        return encode_shown(presence, self.limits.presence_data_limit_bytes)
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
@@ -614,10 +646,15 @@ class Broker(Delivery):
         self.sessions[session.id] = session
         return session
 
-    def close_session(self, session: Session) -> None:
-        """Take a session out, whatever it is doing. Idempotent."""
+    def close_session(self, session: Session, *, at_once: bool = False) -> None:
+        """Take a session out, whatever it is doing. Idempotent.
+
+        Where it was present, its member leaves after the grace time, or with `at_once` now.
+        """
         if session.state == CLOSED:
             return
+        for topic in list(session.present or ()):
+            self._leave(session, topic, at_once=at_once)
         for topic_filter in session.filters:
             self.tree.remove(topic_filter, session)
         session.filters.clear()
@@ -694,7 +731,54 @@ class Broker(Delivery):
             return False
         del session.filters[topic_filter]
         self.tree.remove(topic_filter, session)
+        self._leave(session, topic_filter, at_once=True)
         return True
+
+    def be_present(self, session: Session, topics: list[str], shown: bytes, member: str = "") -> None:
+        """Let a session be present at topics, which it is subscribed to, as a member that shows this JSON.
+
+        Without a `member`, under the session's own id. `check_presence` and `encode_shown` have been asked.
+
+        Raises:
+            LimitExceeded: there are too many members; then it is present where it was before.
+        """
+        member = member or session.id
+        present = session.present
+        if present is None:
+            present = session.present = {}
+        joined: list[str] = []
+        try:
+            for topic in topics:
+                self.presence.join(topic, member, shown)
+                joined.append(topic)
+        except LimitExceeded:
+            for topic in joined:
+                self.presence.leave(topic, member, 0.0, at_once=True)
+            raise
+        for topic in topics:
+            former = present.get(topic)
+            present[topic] = member
+            if former is not None:
+                self.presence.leave(topic, former, 0.0, at_once=True)
+
+    def visit(self, topics: list[str], shown: bytes, member: str) -> None:
+        """Let a member be present at topics from now on for the grace time. Raises LimitExceeded."""
+        now = self.clock.now()
+        for topic in topics:
+            self.presence.join(topic, member, shown)
+            self.presence.leave(topic, member, now, at_once=False)
+
+    async def present(self, *filters: str, limit: int = 1000) -> PresencePage:
+        """Return who is present at topics that any of `filters` matches: `limit` members at most.
+
+        Raises:
+            InvalidFilter, InvalidCommand (`limit` is not from 1 to 10,000), LimitExceeded, BrokerClosed;
+            TypeError: an argument is not of its type.
+        """
+        check_history(filters, "start", limit, None)
+        self.check_filters(list(filters))
+        self._check_is_open()
+        return self.presence.page(list(filters), self.cursor(), limit)
 
     async def advance(self, session: Session) -> None:
         """Take one step of catching up: put at most a page into the outbox, or go live.
@@ -806,6 +890,10 @@ class Broker(Delivery):
             "scheduled_published": self.scheduler.published_total,
             "scheduled_refused": self.scheduler.refused_total,
             "scheduled_cancelled": self.scheduler.cancelled_total,
+            "presence_members": self.presence.count,
+            "presence_topics": len(self.presence.rooms),
+            "presence_joined": self.presence.joined_total,
+            "presence_left": self.presence.left_total,
             "published": self.published_total,
             "published_bytes": self.published_bytes_total,
             "deliveries": self.deliveries_total,
@@ -833,6 +921,13 @@ class Broker(Delivery):
                 f"topic filters of {size} bytes are more than {limits.subscriptions_limit_bytes}"
                 " (broker.subscriptions_limit_bytes)"
             )
+
+    def _leave(self, session: Session, topic: str, *, at_once: bool) -> None:
+        """Let a session be present at a topic no longer, if it was."""
+        if session.present is not None:
+            member = session.present.pop(topic, None)
+            if member is not None:
+                self.presence.leave(topic, member, self.clock.now(), at_once=at_once)
 
     def _check_is_open(self) -> None:
         if not self.is_open:

@@ -51,12 +51,16 @@ class Messages(Consumer):
         overflow: str | None,
         retained: bool | None,
         on_gap: Callable[[Gap], None] | None,
+        shown: bytes | None = None,
+        member: str = "",
     ) -> None:
         self.broker = broker
         self.filters = filters
         self.since = since
         self.overflow = overflow
         self.retained = retained
+        self.shown = shown  # where it is present: as JSON
+        self.member = member
         self.teller = GapTeller(filters, overflow, on_gap, logger)
         self.session: Session | None = None
         self.replay: Replay | None = None
@@ -79,10 +83,12 @@ class Messages(Consumer):
             self.replay = await broker.add_filters(session, self.filters, since, retained=self.retained)
             self.offset = self.replay.after
             self.known = max(self.replay.known, 0)
+            if self.shown is not None:
+                broker.be_present(session, self.filters, self.shown, self.member)
             if session.state == HELD:
                 await self._advance(session)  # the first look at the log, which tells whether it is complete
         except BaseException:
-            broker.close_session(session)
+            broker.close_session(session, at_once=True)
             raise
         self.session = session
         return self
@@ -91,7 +97,7 @@ class Messages(Consumer):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self.session is not None:
-            self.broker.close_session(self.session)
+            self.broker.close_session(self.session, at_once=True)
             self.wake()
 
     @property

@@ -171,7 +171,8 @@ class Session:
 
     `filters` maps each filter to the offset above which it has brought everything. `former_epoch` is that of
     the cursor with which it came, when the log has begun anew since. `retained_form` is for retained messages
-    of a face on which each message moves the position of who reads it.
+    of a face on which each message moves the position of who reads it. `present` says as which member it is
+    present at topics; None when it is at none.
     """
 
     __slots__ = (
@@ -188,6 +189,7 @@ class Session:
         "pending_bytes",
         "pending_from",
         "position",
+        "present",
         "replay",
         "retained_form",
         "room",
@@ -216,6 +218,7 @@ class Session:
         self.filters: dict[str, int] = {}
         self.has_overflow = True
         self.former_epoch = ""
+        self.present: dict[str, str] | None = None
         self.known = 0
         self.pending: list[Message] | None = None
         self.pending_bytes = 0

@@ -1,0 +1,46 @@
+"""Who is present, over HTTP."""
+
+from typing import cast
+
+from broker.endpoints.hub import Hub
+from broker.endpoints.parameters import filters_of, flag_of, number_of
+from extra.errors import InvalidCommand
+from extra.http import Request, Response, json_response
+from extra.payloads import JSONValue
+
+__all__ = ["Attendance"]
+
+LIMIT = 1000
+LIMIT_MOST = 10_000
+
+
+class Attendance:
+    """`GET /presence/{filter}` and `GET /presence?topic=..`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.broker = hub.broker
+
+    async def page(self, request: Request) -> Response:
+        """Answer with a snapshot: topics, how many are there, and who unless only numbers are asked for."""
+        filters = filters_of(request)
+        counts_only = flag_of(request, "count") or False
+        limit = number_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
+        if limit != int(limit):
+            raise InvalidCommand(f"parameter 'limit' is {limit:g}: a whole number from 1 to {LIMIT_MOST}")
+        page = await self.broker.present(*filters, limit=int(limit))
+        places: list[JSONValue] = []
+        for place in page.places:
+            told: dict[str, JSONValue] = {"topic": place.topic, "count": place.count}
+            if not counts_only:
+                told["members"] = [
+                    {"member": each.id, "data": cast(JSONValue, each.data)} for each in place.members
+                ]
+            places.append(told)
+        answer: JSONValue = {
+            "cursor": page.cursor,
+            "count": page.count,
+            "more": page.more and not counts_only,
+            "places": places,
+        }
+        headers = (("Cache-Control", "no-store"), ("Extra-Cursor", page.cursor))
+        return json_response(answer, headers=headers)
