@@ -7,6 +7,7 @@ Three times in CI. By hand more often:
 
 import asyncio
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -95,3 +96,36 @@ async def publish_last(daemon: Daemon, topic: str) -> int:
     offset = receipt["offset"]
     assert isinstance(offset, int)
     return offset
+
+
+def test_what_is_scheduled_is_published_once(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """docs/protocol.md, later: killed while it accepts, while it publishes, and in between."""
+    rounds = request.config.getoption("--kill-rounds")
+    random = Random(rounds)
+    options = ("--store", str(tmp_path / "store.db"), *KEEP_ALL, "--retention-age-s", "86400")
+    accepted: list[int] = []
+    sent = 0
+    for _ in range(rounds):
+        daemon = Daemon(*options)
+        with httpx.Client(base_url=daemon.url) as http:
+            for _ in range(random.randint(1, 40)):
+                batch = [
+                    {"topic": "a", "data": sent + each, "deliver_at": time.time() + random.uniform(0, 2)}
+                    for each in range(20)
+                ]
+                answers = http.post("/publish", json=batch).json()
+                accepted += [sent + each for each, answer in enumerate(answers) if "error" not in answer]
+                sent += len(batch)
+        daemon.kill()
+    daemon = Daemon(*options)
+    with httpx.Client(base_url=daemon.url) as http:
+        found: list[int] = []
+        cursor = "start"
+        while len(found) < len(accepted):
+            page = http.get("/t/a", params={"since": cursor, "wait": "5", "limit": "10000"})
+            assert page.status_code == 200, "nothing more comes"
+            cursor = page.json()["cursor"]
+            found += [message["data"] for message in page.json()["messages"]]
+        assert http.get("/scheduled").json() == {"scheduled": [], "after": ""}
+    daemon.stop()
+    assert sorted(found) == accepted
