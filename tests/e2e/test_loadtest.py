@@ -103,3 +103,9 @@ def test_a_store_is_measured_beside_bare_sqlite_and_the_memory_engine() -> None:
         ("fanout", "store, normal"),
     ]
     assert all(isinstance(each["ratio"], float) and each["ratio"] > 0 for each in figures)
+
+
+def test_a_burst_of_members_is_counted() -> None:
+    figures = bench("presence", "--members", "2000", "--rounds", "1")
+    assert {each["name"] for each in figures} == {"one topic", "ten to a topic"}
+    assert all(each["join_us"] > 0 and each["told"] > 0 for each in figures)
