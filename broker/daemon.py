@@ -194,6 +194,8 @@ def build_broker(settings: Settings) -> Broker:
         presence_told_members=bear.presence_told_members,
         presence_data_limit_bytes=bear.presence_data_limit_bytes,
         presence_grace_s=bear.presence_grace_s,
+        named_sessions_limit=bear.named_sessions_limit,
+        session_expiry_s=bear.session_expiry_s,
     )
     return Broker(engine, limits=limits)
 

@@ -289,6 +289,10 @@ class BrokerSettings:
     )
     presence_data_limit_bytes: int = _number(1024, "bytes", "most that a member shows", low=4)
     presence_grace_s: float = _number(10.0, "seconds", "how long a member whose connection is lost stays")
+    named_sessions_limit: int = _number(10_000, "sessions", "most named sessions; 0 takes none")
+    session_expiry_s: float = _number(
+        604_800.0, "seconds", "how long a named session is kept that nobody holds", low=1
+    )
     match_cache_topics: int = _number(4096, "topics", "most topics whose subscribers are remembered", low=1)
     batch_limit_messages: int = _number(10_000, "messages", "most messages in one POST /publish", low=1)
 

@@ -5,6 +5,7 @@ from typing import Final
 from broker.endpoints.console import Console
 from broker.endpoints.guard import Guard
 from broker.endpoints.hub import Hub
+from broker.endpoints.named import Positions
 from broker.endpoints.operations import Operations
 from broker.endpoints.presence import Attendance
 from broker.endpoints.publishing import Publisher
@@ -33,6 +34,7 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
     sockets = WebSockets(hub)
     operations = Operations(hub, counters)
     attendance = Attendance(hub)
+    positions = Positions(hub)
     console = Console()
 
     async def subscribe(request: Request) -> Response:
@@ -52,6 +54,10 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
         ("DELETE", "/scheduled/{id}", scheduling.cancel),
         ("GET", "/presence/{topic:path}", attendance.page),
         ("GET", "/presence", attendance.page),
+        ("GET", "/sessions", positions.list),
+        ("GET", "/sessions/{session}", positions.one),
+        ("DELETE", "/sessions/{session}", positions.remove),
+        ("POST", "/sessions/{session}/ack", positions.acknowledge),
         ("GET", "/poll", reader.read),
         ("GET", "/sse", streams.open),
         ("GET", "/ws", sockets.open),

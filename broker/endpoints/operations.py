@@ -53,6 +53,21 @@ CORE: Final = {
         "scheduled_bytes",
         "Bytes of messages that wait to be published later (broker.scheduled_limit_bytes).",
     ),
+    "named_sessions": (
+        "gauge",
+        "named_sessions",
+        "Named sessions, held or not (broker.named_sessions_limit).",
+    ),
+    "named_sessions_expired": (
+        "counter",
+        "named_sessions_expired_total",
+        "Named sessions that nobody came back to in time (broker.session_expiry_s).",
+    ),
+    "named_sessions_taken_over": (
+        "counter",
+        "named_sessions_taken_over_total",
+        "Times that a connection claimed the named session of another.",
+    ),
     "presence_members": (
         "gauge",
         "presence_members",

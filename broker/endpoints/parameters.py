@@ -24,10 +24,12 @@ __all__ = [
     "number_of",
     "overflow_of",
     "presence_of",
+    "session_of",
     "since_of",
     "topic_of",
 ]
 
+EXPIRES_MOST_S: Final = 1e9
 NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
 ENTITY_TAG: Final = re.compile(r"(\"?)([0-9]{1,19})\1", re.ASCII)
 DELIVER_AFTER_MOST_S: Final = 1e9
@@ -81,6 +83,16 @@ def presence_of(request: Request) -> tuple[object, str | None]:
     except (ValueError, RecursionError):
         raise InvalidCommand(f"parameter 'presence' is {text[:40]!r}: JSON, such as true") from None
     return shown if shown is not None else True, request.query_value("member")
+
+
+def session_of(request: Request) -> tuple[str | None, bool | None, float | None]:
+    """Return the named session that a reader claims, whether it acknowledges, and how long it is kept."""
+    name = request.query_value("session")
+    ack = flag_of(request, "ack")
+    expires = number_of("parameter 'expires'", request.query_value("expires"), 1, EXPIRES_MOST_S)
+    if name is None and (ack is not None or expires is not None):
+        raise InvalidCommand("parameters 'ack' and 'expires': only with 'session'")
+    return name, ack, expires
 
 
 def overflow_of(request: Request) -> str | None:

@@ -5,12 +5,12 @@ import re
 from typing import Final
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, number_of, presence_of, since_of
+from broker.endpoints.parameters import filters_of, flag_of, number_of, presence_of, session_of, since_of
 from broker.endpoints.reasons import NotAcceptable
 from extra.errors import InvalidCommand
 from extra.http import Request, Response, problem
 from extra.protocols.envelope import page_json, page_msgpack
-from extra.pubsub import Consumer, Page, Since, parse_since
+from extra.pubsub import Consumer, NamedSession, Page, Since, parse_cursor, parse_since
 
 __all__ = ["Bell", "Reader"]
 
@@ -95,12 +95,19 @@ class Reader:
         wait_s, preference = self._wait(request)
         since = since_of(request, "start")
         self._be_present(request, filters)
+        named = self._claim(request)
+        if named is not None and not named.is_new:
+            since = parse_since(broker.named.visit(named))
         page = await broker.read(filters, since, int(limit), retained, limit_bytes=PAGE_LIMIT_BYTES)
         is_idle = not page.messages and not page.resume and not page.closed
         if wait_s is not None and is_idle and request.method != "HEAD":
             await self._poll(filters, page.cursor, wait_s)
             since = parse_since(page.cursor)
             page = await broker.read(filters, since, int(limit), None, limit_bytes=PAGE_LIMIT_BYTES)
+        if named is not None:
+            at = parse_cursor(page.resume or page.cursor)
+            broker.named.begin(named, _begun(since, page, at.offset))
+            broker.named.visited(named, at.offset, at.known)
         headers = [
             ("Cache-Control", "no-store"),
             ("Vary", "Accept"),
@@ -119,6 +126,11 @@ class Reader:
         if wait_s is not None and not page.messages:
             return Response(204, headers=headers)
         return self._respond(page, media_type, headers)
+
+    def _claim(self, request: Request) -> NamedSession | None:
+        """Claim the named session that a reader asks for, as nobody's: it comes again for each page."""
+        name, ack, expires = session_of(request)
+        return None if name is None else self.hub.broker.claim_for_page(name, ack, expires)
 
     def _be_present(self, request: Request, filters: list[str]) -> None:
         """Let who polls be present until the grace time after the answer is over."""
@@ -167,6 +179,15 @@ class Reader:
             return Response(200, lines, content_type=NDJSON, headers=headers)
         body = page_json(envelopes, page.cursor, page.complete, page.more, page.closed)
         return Response(200, body, content_type=JSON, headers=headers)
+
+
+def _begun(since: Since, page: Page, until: int) -> int:
+    """Return the offset after which a page began, which came to `until`."""
+    if since.kind == "start":
+        return 0
+    if since.position is not None:
+        return since.position.offset
+    return page.messages[0].offset - 1 if since.kind == "last" and page.messages else until
 
 
 def _gone(page: Page, since: Since, epoch: str, headers: list[tuple[str, str]]) -> Response:

@@ -24,6 +24,7 @@ CLOSE_CODES: Final[Mapping[str, int]] = {
     "unsupported_frame": 1003,
     "internal": 1011,
     "slow": 4290,
+    "session_taken_over": 4409,
     "request_timeout": 4408,
 }
 """The WebSocket close code of each reason for which the broker ends a connection."""

@@ -19,7 +19,7 @@ from mypy_extensions import mypyc_attr
 from broker import __version__
 from broker.endpoints.feed import Feed
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, overflow_of, presence_of, since_of
+from broker.endpoints.parameters import filters_of, flag_of, overflow_of, presence_of, session_of, since_of
 from broker.endpoints.publishing import message_of
 from broker.endpoints.reasons import CLOSE_CODES, NotSubscribed
 from broker.endpoints.sse import untold
@@ -51,7 +51,7 @@ from extra.protocols.pushes import (
     Welcome,
 )
 from extra.protocols.websocket import BINARY, TEXT, server_frame
-from extra.pubsub import Since, format_cursor, parse_overflow, parse_since
+from extra.pubsub import NamedSession, Since, format_cursor, parse_overflow, parse_since
 
 __all__ = ["WebSocketFeed", "WebSockets"]
 
@@ -83,12 +83,16 @@ class WebSockets:
             self.hub.broker.check_filters(filters)
             since_of(request, "now")  # refused before the handshake, when it is none
             presence, member = presence_of(request)
+            session, ack, expires = session_of(request)
             first = Subscribe(
                 filter=filters,
                 since=request.header("last-event-id") or request.query_value("since") or "now",
                 retained=flag_of(request, "retained"),
                 presence=presence,
                 member=member,
+                session=session,
+                ack=ack,
+                expires=expires,
             )
             self.hub.broker.shown(filters, presence, member)
         offered = [each.strip() for each in (request.header("sec-websocket-protocol") or "").split(",")]
@@ -333,6 +337,12 @@ class WebSocketFeed(Feed):
     async def _subscribe(self, command: Subscribe) -> None:
         filters = list(dict.fromkeys(command.filters))
         since = parse_since(command.since) if command.since is not None else Since("now")
+        named: NamedSession | None = None
+        if command.session is not None:
+            named = self.broker.claim(self.session, command.session, command.ack, command.expires)
+            since = since if named.is_new else parse_since(named.since)
+        elif command.ack is not None or command.expires is not None:
+            raise InvalidCommand("ack and expires: only with session")
         overflow = parse_overflow(command.overflow) if command.overflow is not None else None
         broker = self.broker
         shown = broker.shown(filters, command.presence, command.member)
@@ -343,6 +353,8 @@ class WebSocketFeed(Feed):
             self.session.has_overflow = True
             self.session.outbox.overflow = overflow
         ends = untold(broker.ends(filters), replay.after)
+        if named is not None:
+            broker.named.begin(named, replay.after)
         if shown is not None:
             try:
                 broker.be_present(self.session, filters, shown, command.member or "")
@@ -366,12 +378,19 @@ class WebSocketFeed(Feed):
             self.broker.remove_filter(self.session, topic_filter)
         self.push(Unsubscribed(id=command.id))
 
+    def taken_over(self) -> None:
+        self.end("session_taken_over", 0.0)
+
     def _acknowledge(self, command: Ack) -> None:
-        if command.offset > self.broker.delivered:
+        named = self.broker.named.held.get(self.session.id)
+        if named is not None:
+            self.acknowledged = self.broker.named.acknowledge(named, command.offset)
+        elif command.offset > self.broker.delivered:
             raise InvalidCommand(
                 f"offset {command.offset} has not been delivered: the log is at {self.broker.delivered}"
             )
-        self.acknowledged = max(command.offset, self.acknowledged or 0)
+        else:
+            self.acknowledged = max(command.offset, self.acknowledged or 0)
         if command.id is not None:
             cursor = format_cursor(self.broker.epoch(), self.acknowledged)
             self.push(Acknowledged(id=command.id, cursor=cursor))

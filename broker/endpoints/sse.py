@@ -7,13 +7,13 @@ from mypy_extensions import mypyc_attr
 from broker.endpoints.feed import Feed
 from broker.endpoints.forms import end_event
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, overflow_of, presence_of, since_of
+from broker.endpoints.parameters import filters_of, flag_of, overflow_of, presence_of, session_of, since_of
 from extra.errors import ChannelClosed, InvalidCommand
 from extra.http import Request, Response, Stream, StreamingResponse
 from extra.protocols.encoding import encode_json
 from extra.protocols.pushes import Goodbye
 from extra.protocols.sse import comment, event
-from extra.pubsub import Broker, End, Gap, Position, Since, WireForm, format_cursor
+from extra.pubsub import Broker, End, Gap, NamedSession, Position, Since, WireForm, format_cursor, parse_since
 
 __all__ = ["EventFeed", "EventStreams"]
 
@@ -54,10 +54,17 @@ class EventStreams:
             return StreamingResponse(Unopened(), content_type=CONTENT_TYPE, headers=HEADERS)
         if since.position is not None and has_had_all(self.hub.broker, filters, since.position):
             return Response(204, headers=(*HEADERS, ("Extra-Closed", "true")))
+        name, ack, expires = session_of(request)
         feed = EventFeed(self.hub, form, overflow_of(request))
         feed.session.retained_form = retained_form
         try:
-            await feed.subscribe(filters, since, retained)
+            named: NamedSession | None = None
+            if name is not None:
+                named = self.hub.broker.claim(feed.session, name, ack, expires)
+                # What an EventSource says it has had is more than what it was sent, unless it acknowledges.
+                if not named.is_new and (named.ack or request.header("last-event-id") is None):
+                    since = parse_since(named.since)
+            await feed.subscribe(filters, since, retained, named)
             if shown is not None:
                 self.hub.broker.be_present(feed.session, filters, shown, member or "")
         except BaseException:
@@ -95,10 +102,14 @@ class EventFeed(Feed):
         self.ends: list[End] = []  # of topics that had ended before, to be told when the replay is over
         self.may_have_ended = False
 
-    async def subscribe(self, filters: list[str], since: Since, retained: bool | None) -> None:
+    async def subscribe(
+        self, filters: list[str], since: Since, retained: bool | None, named: NamedSession | None = None
+    ) -> None:
         """Register, raising as `Broker.add_filters` does; what is there follows when the stream is open."""
         replay = await self.broker.add_filters(self.session, filters, since, retained=retained)
         after, known = replay.after, replay.known
+        if named is not None:
+            self.broker.named.begin(named, after)
         self.ends = untold(self.broker.ends(filters), after)
         self.may_have_ended = self.broker.have_ended(filters)
         epoch = self.broker.epoch()
@@ -125,6 +136,9 @@ class EventFeed(Feed):
             self.hub.spawn(self._catch_up())
         if self.hub.is_draining:
             self.end("shutdown", self.hub.reconnect_after())
+
+    def taken_over(self) -> None:
+        self.end("session_taken_over", RETRY_AFTER_END_MS / 1000)
 
     def topic_ended(self) -> None:
         self.may_have_ended = True

@@ -90,6 +90,9 @@ class Subscribe(_Filtered, tag="subscribe"):
     replay: _Replay | None = None
     presence: Any = None  # whatever JSON holds
     member: str | None = None
+    session: str | None = None
+    ack: bool | None = None
+    expires: _Seconds | None = None
 
 
 class Unsubscribe(_Filtered, tag="unsubscribe"):

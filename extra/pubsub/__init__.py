@@ -12,6 +12,7 @@ from extra.pubsub.log import Log, Slice
 from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import FORMS_LIMIT, FrameCache, Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
+from extra.pubsub.named import NamedSession, NamedSessions
 from extra.pubsub.outbox import Outbox
 from extra.pubsub.position import Position, Since, format_cursor, parse_cursor, parse_since
 from extra.pubsub.presence import Member, Place, Presence, PresencePage, check_presence, encode_shown
@@ -38,6 +39,8 @@ __all__ = [
     "MemoryEngine",
     "Message",
     "Messages",
+    "NamedSession",
+    "NamedSessions",
     "Outbox",
     "Page",
     "Place",

@@ -44,6 +44,7 @@ from extra.pubsub.idempotency import Remembered, Run, digest
 from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
+from extra.pubsub.named import NamedSession, NamedSessions
 from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
@@ -92,6 +93,8 @@ class BrokerLimits:
     presence_told_members: int = 1_000
     presence_data_limit_bytes: int = 1024
     presence_grace_s: float = 10.0
+    named_sessions_limit: int = 10_000
+    session_expiry_s: float = 7 * 86_400.0
 
 
 @final
@@ -165,6 +168,9 @@ class Broker(Delivery):
             data_limit_bytes=self.limits.presence_data_limit_bytes,
             grace_s=self.limits.presence_grace_s,
         )
+        self.named = NamedSessions(
+            self.engine, self.limits.named_sessions_limit, self.limits.session_expiry_s
+        )
         self.swept_at = 0.0
         self.was_entered = False
         self.is_open = False
@@ -188,6 +194,7 @@ class Broker(Delivery):
         for name, offset, made_at in self.engine.remembered():
             self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
         self.is_open = True
+        self.named.restore()
         self.scheduler.restore()
         self.scheduler.deliver()
 
@@ -197,6 +204,7 @@ class Broker(Delivery):
         for session in list(self.sessions.values()):
             self.close_session(session)
             session.consumer.broker_closed()
+        self.named.keep_all()
         await self.presence.close()
         await self.scheduler.close()
         await self.engine.close()
@@ -234,6 +242,9 @@ class Broker(Delivery):
         if self.is_open:
             self.scheduler.deliver()
             self.presence.sweep(self.swept_at)
+            for named in list(self.named.held.values()):
+                self._follow(named)
+            self.named.sweep(self.clock.time())
 
     # Publishing
 
@@ -468,6 +479,9 @@ class Broker(Delivery):
         on_gap: Callable[[Gap], None] | None = None,
         presence: object = None,
         member: str | None = None,
+        session: str | None = None,
+        ack: bool | None = None,
+        expires: float | None = None,
     ) -> Messages:
         """Return the messages that any of `filters` matches, as an async context manager and iterator.
 
@@ -477,7 +491,9 @@ class Broker(Delivery):
         policy of the first filter says which. Either way `on_gap` is called in order; see `Messages` for what
         happens without one. With `presence` the subscriber is a member of the topics that it subscribes to,
         which are no filters then, and shows this value (True: nothing); with the same `member` again it is
-        the same one.
+        the same one. With a `session` it goes on where whoever had this name stood, and `since` is for a new
+        one; with `ack` that is where `Messages.ack` has come to, without it what the iteration has given. The
+        broker lets go of it after `expires` seconds without anybody.
 
         Raises:
             TypeError: an argument is not of its type; InvalidCommand: there is no filter.
@@ -487,7 +503,21 @@ class Broker(Delivery):
         """
         check_subscription(filters, since, overflow, retained)
         shown = self.shown(list(filters), presence, member)
-        return Messages(self, list(filters), since, overflow, retained, on_gap, shown, member or "")
+        if session is None and (ack is not None or expires is not None):
+            raise InvalidCommand("ack and expires: only with session")
+        return Messages(
+            self,
+            list(filters),
+            since,
+            overflow,
+            retained,
+            on_gap,
+            shown,
+            member or "",
+            session or "",
+            ack,
+            expires,
+        )
 
     def shown(self, filters: list[str], presence: object, member: str | None) -> bytes | None:
         """Return what a subscriber shows where it is present, as JSON; None when it is not.
@@ -655,6 +685,9 @@ class Broker(Delivery):
             return
         for topic in list(session.present or ()):
             self._leave(session, topic, at_once=at_once)
+        named = self.named.held.get(session.id)
+        if named is not None:
+            self.named.release(named, session, self._resume_offset(session), self.clock.time())
         for topic_filter in session.filters:
             self.tree.remove(topic_filter, session)
         session.filters.clear()
@@ -733,6 +766,41 @@ class Broker(Delivery):
         self.tree.remove(topic_filter, session)
         self._leave(session, topic_filter, at_once=True)
         return True
+
+    def claim(
+        self, session: Session, name: str, ack: bool | None = None, expires_s: float | None = None
+    ) -> NamedSession:
+        """Let a session hold the named session `name`, made if there is none; whoever holds it is ended.
+
+        What the session subscribes to then goes on from `since`, unless `is_new`.
+
+        Raises:
+            InvalidCommand: the name or the time is not one, or the session holds another. LimitExceeded.
+        """
+        held = self.named.held.get(session.id)
+        if held is not None and held.name != name:
+            raise InvalidCommand(
+                f"session {name[:80]!r}: this connection has session {held.name[:80]!r}, and can have one"
+            )
+        known = self.named.sessions.get(name)
+        if known is not None and known is not held:
+            self._follow(known)
+        named, former = self.named.claim(name, session, ack, expires_s, self.clock.time(), self.delivered)
+        if former is not None:
+            former.consumer.taken_over()
+        return named
+
+    def claim_for_page(
+        self, name: str, ack: bool | None = None, expires_s: float | None = None
+    ) -> NamedSession:
+        """Do what `claim` does, for a reader that has no session of its own, but comes for each page."""
+        known = self.named.sessions.get(name)
+        if known is not None:
+            self._follow(known)
+        named, former = self.named.claim(name, None, ack, expires_s, self.clock.time(), self.delivered)
+        if former is not None:
+            former.consumer.taken_over()
+        return named
 
     def be_present(self, session: Session, topics: list[str], shown: bytes, member: str = "") -> None:
         """Let a session be present at topics, which it is subscribed to, as a member that shows this JSON.
@@ -890,6 +958,9 @@ class Broker(Delivery):
             "scheduled_published": self.scheduler.published_total,
             "scheduled_refused": self.scheduler.refused_total,
             "scheduled_cancelled": self.scheduler.cancelled_total,
+            "named_sessions": len(self.named.sessions),
+            "named_sessions_expired": self.named.expired_total,
+            "named_sessions_taken_over": self.named.taken_over_total,
             "presence_members": self.presence.count,
             "presence_topics": len(self.presence.rooms),
             "presence_joined": self.presence.joined_total,
@@ -928,6 +999,16 @@ class Broker(Delivery):
             member = session.present.pop(topic, None)
             if member is not None:
                 self.presence.leave(topic, member, self.clock.now(), at_once=at_once)
+
+    def _follow(self, named: NamedSession) -> None:
+        """Note how far the holder of a named session has come."""
+        holder = named.holder
+        if holder is not None and holder.state != CLOSED:
+            self.named.follow(named, holder.outbox.taken, self._resume_offset(holder))
+
+    def _resume_offset(self, session: Session) -> int:
+        """Return where a session would resume, below 0 when it has been given nothing to resume from."""
+        return session.resume_offset(self.delivered) if session.filters else -1
 
     def _check_is_open(self) -> None:
         if not self.is_open:

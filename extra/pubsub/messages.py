@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
+from extra.errors import InvalidCommand, SessionTakenOver
 from extra.pubsub.gaps import GapTeller
 from extra.pubsub.message import Gap, Message
+from extra.pubsub.named import NamedSession
 from extra.pubsub.position import format_cursor, parse_since
 from extra.pubsub.session import CLOSED, HELD, Consumer, Replay, Session
 
@@ -53,6 +55,9 @@ class Messages(Consumer):
         on_gap: Callable[[Gap], None] | None,
         shown: bytes | None = None,
         member: str = "",
+        name: str = "",
+        ack: bool | None = None,
+        expires_s: float | None = None,
     ) -> None:
         self.broker = broker
         self.filters = filters
@@ -61,6 +66,9 @@ class Messages(Consumer):
         self.retained = retained
         self.shown = shown  # where it is present: as JSON
         self.member = member
+        self.name = name  # of the named session that it holds, if any
+        self.explicit = ack
+        self.expires_s = expires_s
         self.teller = GapTeller(filters, overflow, on_gap, logger)
         self.session: Session | None = None
         self.replay: Replay | None = None
@@ -70,6 +78,7 @@ class Messages(Consumer):
         self.has_begun = False
         self.was_entered = False
         self.is_taken_from = False
+        self.was_taken_over = False
         self.may_have_ended = True  # looked at when nothing is left to take
 
     async def __aenter__(self) -> Messages:
@@ -80,9 +89,15 @@ class Messages(Consumer):
         broker = self.broker
         session = broker.open_session(self, overflow=self.overflow)
         try:
+            named: NamedSession | None = None
+            if self.name:
+                named = broker.claim(session, self.name, self.explicit, self.expires_s)
+                since = since if named.is_new else parse_since(named.since)
             self.replay = await broker.add_filters(session, self.filters, since, retained=self.retained)
             self.offset = self.replay.after
             self.known = max(self.replay.known, 0)
+            if named is not None:
+                broker.named.begin(named, self.replay.after)
             if self.shown is not None:
                 broker.be_present(session, self.filters, self.shown, self.member)
             if session.state == HELD:
@@ -144,6 +159,8 @@ class Messages(Consumer):
             if entry is not None:
                 self.has_begun = True
                 self._tell(entry)
+            elif self.was_taken_over:
+                raise SessionTakenOver(f"another has claimed session {self.name[:80]!r}")
             elif session.state == CLOSED:
                 raise StopAsyncIteration
             elif self.may_have_ended and session.state != HELD and self.broker.have_ended(self.filters):
@@ -160,6 +177,18 @@ class Messages(Consumer):
                 finally:
                     self.is_taken_from = False
 
+    def ack(self, message: Message) -> None:
+        """Acknowledge a message and all before it: the named session goes on behind it.
+
+        Raises:
+            InvalidCommand: this has no named session, or no longer, or the message was not given by it.
+        """
+        session = self.session
+        named = self.broker.named.held.get(session.id) if session is not None else None
+        if named is None:
+            raise InvalidCommand("ack: this subscription has no named session, or another has taken it over")
+        self.broker.named.acknowledge(named, message.offset)
+
     def wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
@@ -171,6 +200,12 @@ class Messages(Consumer):
         self.may_have_ended = True
 
     def broker_closed(self) -> None:
+        self.wake()
+
+    def taken_over(self) -> None:
+        self.was_taken_over = True
+        if self.session is not None:
+            self.broker.close_session(self.session)
         self.wake()
 
     async def _advance(self, session: Session) -> None:

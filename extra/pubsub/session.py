@@ -77,6 +77,9 @@ class Consumer(ABC):
     def topic_ended(self) -> None:  # noqa: B027 - most go by the message
         """A topic that the session subscribes to has had its last message."""
 
+    def taken_over(self) -> None:  # noqa: B027 - who holds no named session is not told
+        """Another has claimed the named session that this one held: come to an end."""
+
     @abstractmethod
     def broker_closed(self) -> None:
         """The broker is closing, and has closed the session."""

@@ -1,0 +1,266 @@
+"""Named sessions: positions that the broker keeps for readers who come and go.
+
+A named session outlives connections. It has a position, and at most one holder: the session of the
+connection that claimed it last. Without acknowledgement the position follows what the holder has been given,
+as it would resume; with it, only what is acknowledged moves it, and never back. Positions are kept as states
+of the kind "session", those that have moved at each sweep: after a crash of the process a reader may get
+again what it had in the last second, and misses nothing.
+
+One that nobody holds is let go of after its time. All is bounded by the number of sessions.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final, final
+
+from mypy_extensions import mypyc_attr
+
+from extra.errors import InvalidCommand, LimitExceeded
+from extra.pubsub.engine import Engine
+from extra.pubsub.position import format_cursor
+from extra.pubsub.session import CLOSED, Session
+
+__all__ = ["NamedSession", "NamedSessions", "check_session_name"]
+
+KIND: Final = "session"
+"""The kind of the states that keep them, by name."""
+NAME_LIMIT_BYTES: Final = 128
+EXPIRY_LEAST_S: Final = 1.0
+
+
+@final
+@mypyc_attr(native_class=True)
+class NamedSession:
+    """A position under a name. `offset` is how far it has come, and `given` the highest offset that any
+    holder has been given; up to `known` losses have been told. `since` is the cursor where its present holder
+    began, who was the first if it `is_new`. `seen_at` is when it was last held, in Unix seconds.
+    """
+
+    __slots__ = (
+        "ack",
+        "expires_s",
+        "given",
+        "holder",
+        "is_moved",
+        "is_new",
+        "known",
+        "name",
+        "offset",
+        "seen_at",
+        "since",
+    )
+
+    def __init__(self, name: str, offset: int, ack: bool, expires_s: float, seen_at: float) -> None:
+        self.name = name
+        self.offset = offset
+        self.given = offset
+        self.ack = ack
+        self.expires_s = expires_s
+        self.seen_at = seen_at
+        self.since = ""
+        self.known = 0
+        self.is_new = False
+        self.holder: Session | None = None
+        self.is_moved = True  # since it was last handed to the engine
+
+
+@final
+@mypyc_attr(native_class=True)
+class NamedSessions:
+    """All of one broker."""
+
+    def __init__(self, engine: Engine, limit: int, expiry_s: float) -> None:
+        self.engine = engine
+        self.limit = limit
+        self.expiry_s = expiry_s
+        self.sessions: dict[str, NamedSession] = {}
+        self.held: dict[str, NamedSession] = {}  # by the id of the session that holds it
+        self.expired_total = 0
+        self.taken_over_total = 0
+
+    def restore(self) -> None:
+        """Read back those from before the start; of another epoch there are none."""
+        epoch, head = self.engine.epoch(), self.engine.head()
+        for name, value in self.engine.states(KIND):
+            try:
+                kept = json.loads(value)
+                offset, expires_s, seen_at = int(kept["offset"]), float(kept["expires"]), float(kept["seen"])
+                is_ours = kept["epoch"] == epoch and offset <= head
+                named = NamedSession(name, offset, bool(kept["ack"]), expires_s, seen_at)
+                named.known = int(kept["known"])
+            except (ValueError, TypeError, KeyError):
+                is_ours = False
+            if not is_ours:
+                self.engine.keep_state(KIND, name, b"")
+                continue
+            named.is_moved = False
+            self.sessions[name] = named
+
+    def find(self, name: str) -> NamedSession:
+        """Return the session of this name. Raises InvalidCommand when there is none."""
+        named = self.sessions.get(name)
+        if named is None:
+            raise InvalidCommand(f"session {name[:80]!r}: there is none of this name (any more)")
+        return named
+
+    def claim(
+        self,
+        name: str,
+        holder: Session | None,
+        ack: bool | None,
+        expires_s: float | None,
+        now: float,
+        head: int,
+    ) -> tuple[NamedSession, Session | None]:
+        """Return a session for `holder`, made if there is none, and who held it before, if anybody else did.
+
+        Who has just claimed it and claims it again stays where it began. `head` is where a new one stands.
+
+        Raises:
+            InvalidCommand: the name or the time is not one. LimitExceeded: there are too many.
+        """
+        check_session_name(name)
+        if expires_s is not None and not EXPIRY_LEAST_S <= expires_s <= self.expiry_s:
+            raise InvalidCommand(
+                f"expires {expires_s:g}: a number of seconds from {EXPIRY_LEAST_S:g} to {self.expiry_s:g}"
+                " (broker.session_expiry_s)"
+            )
+        named = self.sessions.get(name)
+        former: Session | None = None
+        if named is None:
+            if len(self.sessions) >= self.limit:
+                raise LimitExceeded(f"more named sessions than {self.limit} (broker.named_sessions_limit)")
+            named = NamedSession(name, head, ack is True, self.expiry_s, now)
+            named.is_new = True
+            self.sessions[name] = named
+        elif named.holder is not None and named.holder is holder:
+            return named, None
+        else:
+            named.is_new = False
+            former = named.holder
+            if former is not None:
+                self.taken_over_total += 1
+        if ack is not None:
+            named.ack = ack
+        if expires_s is not None:
+            named.expires_s = expires_s
+        if former is not None:
+            self.held.pop(former.id, None)
+        if holder is not None:
+            self.held[holder.id] = named
+        named.holder = holder
+        named.seen_at = now
+        named.is_moved = True
+        named.since = self.cursor(named)
+        return named, former
+
+    def cursor(self, named: NamedSession) -> str:
+        """Return the cursor of where a session stands."""
+        return format_cursor(self.engine.epoch(), named.offset, named.known)
+
+    def begin(self, named: NamedSession, after: int) -> None:
+        """Let a new session stand where the first of its subscriptions begins: above offset `after`."""
+        if named.is_new and after < named.offset:
+            named.offset = after
+
+    def visit(self, named: NamedSession) -> str:
+        """Return where a reader that comes once for each page goes on: without acknowledgement, that it comes
+        again says that it has had the page before.
+        """
+        if not named.ack and named.given > named.offset:
+            named.offset = named.given
+            named.is_moved = True
+        return self.cursor(named)
+
+    def visited(self, named: NamedSession, given: int, known: int) -> None:
+        """Note how far a page went, and up to where it told of a loss."""
+        named.given = max(named.given, given)
+        if known > named.known:
+            named.known = known
+            named.is_moved = True
+
+    def release(self, named: NamedSession, holder: Session, resume_offset: int, now: float) -> None:
+        """Note that a holder is gone, who would resume at `resume_offset`. Who was replaced has no say."""
+        if named.holder is holder:
+            self.held.pop(holder.id, None)
+            self.follow(named, holder.outbox.taken, resume_offset)
+            named.holder = None
+            named.seen_at = now
+            named.is_moved = True
+
+    def follow(self, named: NamedSession, taken: int, resume_offset: int) -> None:
+        """Note how far the holder has been given messages, and without acknowledgement go there."""
+        named.given = max(named.given, taken, resume_offset if not named.ack else 0)
+        if not named.ack and resume_offset > named.offset:
+            named.offset = resume_offset
+            named.is_moved = True
+
+    def acknowledge(self, named: NamedSession, offset: int) -> int:
+        """Move the position up to `offset`, never back; return where it is.
+
+        Raises:
+            InvalidCommand: nothing at this offset has been given to who reads under this name.
+        """
+        if named.holder is not None:
+            named.given = max(named.given, named.holder.outbox.taken)
+        if offset > named.given:
+            raise InvalidCommand(
+                f"offset {offset} has not been delivered to session {named.name[:80]!r}: it has had up to"
+                f" {named.given}"
+            )
+        if offset > named.offset:
+            named.offset = offset
+            named.is_moved = True
+        return named.offset
+
+    def remove(self, name: str) -> NamedSession:
+        """Let go of one, held or not. Raises InvalidCommand when there is none."""
+        named = self.find(name)
+        del self.sessions[name]
+        if named.holder is not None:
+            self.held.pop(named.holder.id, None)
+        self.engine.keep_state(KIND, name, b"")
+        return named
+
+    def sweep(self, now: float) -> None:
+        """Let go of those whose time is over, and have the engine keep what has moved."""
+        for named in list(self.sessions.values()):
+            if named.holder is not None and named.holder.state != CLOSED:
+                named.seen_at = now
+            elif named.seen_at + named.expires_s <= now:
+                self.remove(named.name)
+                self.expired_total += 1
+                continue
+            if named.is_moved:
+                named.is_moved = False
+                self._keep(named)
+
+    def keep_all(self) -> None:
+        """Have the engine keep where all are, as the broker closes."""
+        for named in self.sessions.values():
+            if named.is_moved:
+                self._keep(named)
+
+    def _keep(self, named: NamedSession) -> None:
+        kept = {
+            "epoch": self.engine.epoch(),
+            "offset": named.offset,
+            "known": named.known,
+            "ack": named.ack,
+            "expires": named.expires_s,
+            "seen": named.seen_at,
+        }
+        self.engine.keep_state(KIND, named.name, json.dumps(kept, separators=(",", ":")).encode())
+
+
+def check_session_name(name: str) -> None:
+    """Raise InvalidCommand unless `name` is one: 1 to 128 bytes, printable, and no `/`."""
+    if (
+        not 0 < len(name.encode(errors="surrogatepass")) <= NAME_LIMIT_BYTES
+        or not name.isprintable()
+        or "/" in name
+    ):
+        raise InvalidCommand(
+            f"session {name[:80]!r}: a name of 1 to {NAME_LIMIT_BYTES} printable bytes without '/'"
+        )

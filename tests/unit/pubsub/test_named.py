@@ -1,0 +1,151 @@
+"""Named sessions: who holds them, where they stand, and when they go."""
+
+import pytest
+
+from extra.errors import InvalidCommand, LimitExceeded, SessionTakenOver
+from extra.pubsub import Broker, BrokerLimits, Message, Messages, NamedSession
+from tests.fakes.clock import FakeClock
+
+
+async def take(messages: Messages, count: int) -> list[Message]:
+    return [await anext(messages) for _ in range(count)]
+
+
+async def publish(broker: Broker, *numbers: int) -> None:
+    for number in numbers:
+        await broker.publish("a", number)
+
+
+def named_of(broker: Broker) -> NamedSession:
+    return broker.named.find("s")
+
+
+async def test_who_comes_back_goes_on_where_it_stood() -> None:
+    async with Broker() as broker:
+        await publish(broker, 0)
+        async with broker.subscribe("a", session="s") as messages:
+            await publish(broker, 1, 2, 3)
+            assert [message.data for message in await take(messages, 2)] == [1, 2]
+        await publish(broker, 4)
+        async with broker.subscribe("#", session="s", since="start") as messages:
+            assert [message.data for message in await take(messages, 2)] == [3, 4]
+
+
+async def test_a_new_one_begins_where_it_is_asked_to() -> None:
+    async with Broker() as broker:
+        await publish(broker, 1, 2)
+        async with broker.subscribe("a", session="s", since="start") as messages:
+            assert [message.data for message in await take(messages, 1)] == [1]
+        async with broker.subscribe("a", session="s") as messages:
+            assert [message.data for message in await take(messages, 1)] == [2]
+
+
+async def test_with_acknowledgement_only_that_moves_it() -> None:
+    async with Broker() as broker:
+        async with broker.subscribe("a", session="s", ack=True) as messages:
+            await publish(broker, 1, 2, 3)
+            first, second, _ = await take(messages, 3)
+            messages.ack(second)
+            messages.ack(first)
+            assert named_of(broker).offset == second.offset
+        async with broker.subscribe("a", session="s") as messages:
+            [third] = await take(messages, 1)
+            assert third.data == 3
+            messages.ack(third)
+        assert named_of(broker).offset == 3
+
+
+async def test_what_was_not_given_cannot_be_acknowledged() -> None:
+    async with Broker() as broker:
+        async with broker.subscribe("a", session="s", ack=True) as messages:
+            await publish(broker, 1, 2)
+            await take(messages, 1)
+            with pytest.raises(InvalidCommand, match="has not been delivered to session"):
+                broker.named.acknowledge(named_of(broker), 2)
+        async with broker.subscribe("a") as messages:
+            await publish(broker, 3)
+            with pytest.raises(InvalidCommand, match="no named session"):
+                messages.ack(await anext(messages))
+
+
+async def test_the_newer_of_two_has_it() -> None:
+    async with Broker() as broker:
+        async with broker.subscribe("a", session="s") as older:
+            await publish(broker, 1, 2)
+            await take(older, 1)
+            async with broker.subscribe("a", session="s") as newer:
+                with pytest.raises(SessionTakenOver):
+                    await anext(older)
+                with pytest.raises(InvalidCommand, match="another has taken it over"):
+                    older.ack(await anext(newer))
+        assert broker.figures()["named_sessions_taken_over"] == 1
+        assert named_of(broker).offset == 2
+
+
+async def test_one_goes_when_nobody_has_come_for_its_time() -> None:
+    clock = FakeClock()
+    async with Broker(clock=clock) as broker:
+        async with broker.subscribe("a", session="s", expires=5):
+            clock.advance(100)
+            broker.sweep()
+            assert named_of(broker).holder is not None
+        clock.advance(4)
+        broker.sweep()
+        named_of(broker)
+        clock.advance(2)
+        broker.sweep()
+        with pytest.raises(InvalidCommand, match="none of this name"):
+            named_of(broker)
+        assert broker.figures()["named_sessions_expired"] == 1
+
+
+async def test_there_are_so_many() -> None:
+    async with Broker(limits=BrokerLimits(named_sessions_limit=1)) as broker:
+        async with broker.subscribe("a", session="s"):
+            with pytest.raises(LimitExceeded, match=r"\(broker.named_sessions_limit\)"):
+                async with broker.subscribe("a", session="t"):
+                    pass
+        broker.named.remove("s")
+        async with broker.subscribe("a", session="t"):
+            pass
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "x" * 129, "a\n", "\x00"])
+async def test_a_name_is_short_and_printable(name: str) -> None:
+    async with Broker() as broker:
+        with pytest.raises(InvalidCommand, match="session"):
+            async with broker.subscribe("a", session=name) as messages:
+                broker.claim(messages.session or broker.open_session(messages), name)
+
+
+@pytest.mark.parametrize("expires", [0.5, 700_000.0])
+async def test_a_time_is_within_that_of_the_broker(expires: float) -> None:
+    async with Broker() as broker:
+        with pytest.raises(InvalidCommand, match=r"\(broker.session_expiry_s\)"):
+            async with broker.subscribe("a", session="s", expires=expires):
+                pass
+
+
+async def test_ack_and_expires_need_a_session() -> None:
+    async with Broker() as broker:
+        for options in ({"ack": True}, {"expires": 5.0}):
+            with pytest.raises(InvalidCommand, match="only with session"):
+                broker.subscribe("a", **options)
+
+
+async def test_a_connection_holds_one() -> None:
+    async with Broker() as broker, broker.subscribe("a", session="s") as messages:
+        assert messages.session is not None
+        with pytest.raises(InvalidCommand, match="can have one"):
+            broker.claim(messages.session, "t")
+        assert broker.claim(messages.session, "s").since == named_of(broker).since
+
+
+async def test_what_a_reader_of_pages_comes_back_from_it_has_had() -> None:
+    async with Broker() as broker:
+        named = broker.claim_for_page("s")
+        await publish(broker, 1, 2)
+        broker.named.visited(named, 2, 0)
+        assert named.offset == 0
+        again = broker.claim_for_page("s")
+        assert broker.named.visit(again) == f"{broker.epoch()}-2"
