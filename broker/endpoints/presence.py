@@ -2,6 +2,8 @@
 
 from typing import cast
 
+import msgspec
+
 from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import filters_of, flag_of, number_of
 from extra.errors import InvalidCommand
@@ -33,7 +35,8 @@ class Attendance:
             told: dict[str, JSONValue] = {"topic": place.topic, "count": place.count}
             if not counts_only:
                 told["members"] = [
-                    {"member": each.id, "data": cast(JSONValue, each.data)} for each in place.members
+                    {"member": each.id, "data": cast(JSONValue, msgspec.Raw(each.shown))}
+                    for each in place.members
                 ]
             places.append(told)
         answer: JSONValue = {

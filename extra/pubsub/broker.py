@@ -242,9 +242,7 @@ class Broker(Delivery):
         if self.is_open:
             self.scheduler.deliver()
             self.presence.sweep(self.swept_at)
-            for named in list(self.named.held.values()):
-                self._follow(named)
-            self.named.sweep(self.clock.time())
+            self.named.sweep(self.clock.time(), self.delivered)
 
     # Publishing
 

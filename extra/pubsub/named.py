@@ -27,6 +27,10 @@ KIND: Final = "session"
 """The kind of the states that keep them, by name."""
 NAME_LIMIT_BYTES: Final = 128
 EXPIRY_LEAST_S: Final = 1.0
+SWEEP_SESSIONS: Final = 1_000
+"""So many are looked at in one sweep, some 5 ms; of ten thousand each every ten seconds."""
+FOLLOWED_ENTRIES: Final = 256
+"""Where more than that waits for a holder, its position is left behind where it is until less does."""
 
 
 @final
@@ -76,6 +80,7 @@ class NamedSessions:
         self.expiry_s = expiry_s
         self.sessions: dict[str, NamedSession] = {}
         self.held: dict[str, NamedSession] = {}  # by the id of the session that holds it
+        self.unswept: list[str] = []
         self.expired_total = 0
         self.taken_over_total = 0
 
@@ -223,11 +228,23 @@ class NamedSessions:
         self.engine.keep_state(KIND, name, b"")
         return named
 
-    def sweep(self, now: float) -> None:
-        """Let go of those whose time is over, and have the engine keep what has moved."""
-        for named in list(self.sessions.values()):
-            if named.holder is not None and named.holder.state != CLOSED:
+    def sweep(self, now: float, delivered: int) -> None:
+        """Look at some, going on where the last call ended: note how far holders have come, let go of those
+        whose time is over, and have the engine keep what has moved.
+        """
+        if not self.unswept:
+            self.unswept = list(self.sessions)
+        names = self.unswept[-SWEEP_SESSIONS:]
+        del self.unswept[-SWEEP_SESSIONS:]
+        for name in names:
+            named = self.sessions.get(name)
+            if named is None:
+                continue
+            holder = named.holder
+            if holder is not None and holder.state != CLOSED:
                 named.seen_at = now
+                if holder.filters and len(holder.outbox) <= FOLLOWED_ENTRIES:
+                    self.follow(named, holder.outbox.taken, holder.resume_offset(delivered))
             elif named.seen_at + named.expires_s <= now:
                 self.remove(named.name)
                 self.expired_total += 1

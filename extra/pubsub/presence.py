@@ -33,6 +33,8 @@ PREFIX: Final = "$presence/"
 MEMBER_LIMIT_BYTES: Final = 64
 SNAPSHOT_PLACES: Final = 10_000
 """So many topics are in one snapshot at most."""
+SWEEP_LEAVES: Final = 2_000
+"""So many leave in one sweep, some 20 ms; after a great loss of connections the others in the next ones."""
 
 
 @final
@@ -176,7 +178,8 @@ class Presence:
 
     def sweep(self, now: float) -> None:
         """Let go of those whose grace time is over, and tell numbers that have changed."""
-        while self.leaving:
+        left_before = self.left_total
+        while self.leaving and self.left_total - left_before < SWEEP_LEAVES:
             (topic, id), leaves_at = next(iter(self.leaving.items()))
             if leaves_at > now:
                 break
@@ -244,11 +247,11 @@ class Presence:
         self._send()
 
     def _put(self, topic: str, told: dict[str, object]) -> None:
-        payload = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
         if len(self.waiting) >= self.limit_members:  # the log cannot be written: the number will be told
             self.untold[topic] = None
-        else:
-            self.waiting.append(Message(PREFIX + topic, payload, "json"))
+            return
+        payload = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        self.waiting.append(Message(PREFIX + topic, payload, "json"))
 
     def _send(self) -> None:
         """Append what waits, as far as that needs no waiting; a task of its own does the rest."""

@@ -4,6 +4,7 @@ import pytest
 
 from extra.errors import InvalidCommand, LimitExceeded, SessionTakenOver
 from extra.pubsub import Broker, BrokerLimits, Message, Messages, NamedSession
+from extra.pubsub.named import SWEEP_SESSIONS
 from tests.fakes.clock import FakeClock
 
 
@@ -149,3 +150,24 @@ async def test_what_a_reader_of_pages_comes_back_from_it_has_had() -> None:
         assert named.offset == 0
         again = broker.claim_for_page("s")
         assert broker.named.visit(again) == f"{broker.epoch()}-2"
+
+
+async def test_a_sweep_is_bounded_and_comes_to_all() -> None:
+    clock = FakeClock()
+    async with Broker(clock=clock) as broker:
+        for number in range(2 * SWEEP_SESSIONS + 1):
+            broker.claim_for_page(f"s{number}", expires_s=1.0)
+        clock.advance(2.0)
+        left = []
+        for _ in range(3):
+            broker.sweep()
+            left.append(len(broker.named.sessions))
+        assert left == [SWEEP_SESSIONS + 1, 1, 0]
+
+
+async def test_a_sweep_notes_how_far_a_holder_has_come() -> None:
+    async with Broker() as broker, broker.subscribe("a", session="s") as messages:
+        await publish(broker, 1, 2)
+        await take(messages, 1)
+        broker.sweep()
+        assert named_of(broker).offset == 1

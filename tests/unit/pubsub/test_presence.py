@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from extra.errors import InvalidCommand, InvalidPayload, LimitExceeded
 from extra.pubsub import Broker, BrokerLimits, Presence, check_presence, encode_shown
+from extra.pubsub.presence import SWEEP_LEAVES
 from tests.fakes.clock import FakeClock
 
 NULL = b"null"
@@ -209,3 +210,17 @@ async def test_it_does_what_a_simple_model_does(steps: list[tuple[str, str, str]
             assert page.count == presence.count == len(connections)
         events = await told(broker)
         assert sum({"join": 1, "leave": -1}[event] for event, _, _ in events) == len(connections)
+
+
+async def test_after_a_great_loss_members_leave_by_and_by() -> None:
+    clock = FakeClock()
+    async with Broker(clock=clock) as broker:
+        presence = presence_of(broker)
+        for number in range(SWEEP_LEAVES + 5):
+            presence.join(f"room/{number}", "m", NULL)
+            presence.leave(f"room/{number}", "m", clock.now(), at_once=False)
+        clock.advance(11.0)
+        broker.sweep()
+        assert presence.count == 5
+        broker.sweep()
+        assert presence.count == 0
