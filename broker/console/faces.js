@@ -129,6 +129,10 @@ function openEventSource(request, reader) {
       if (!now || !earlier) reader.position(lastEventId);
     };
     source.addEventListener("gap", ({ data }) => reader.gap(parse(data)));
+    source.addEventListener("end", ({ data }) => {
+      if (parse(data).topic !== request.filter) return; // one of those that a wildcard brings
+      finish(() => reader.refused("topic_closed", "The topic has ended: nothing more comes."));
+    });
     source.addEventListener("goodbye", ({ data }) => (farewell = parse(data)));
     // It would come back by itself, with Last-Event-ID; here the reader decides when, and shows the wait.
     source.onerror = () => finish(() => reader.ended(farewell?.reason ?? "lost", farewell?.reconnect_after ?? null));

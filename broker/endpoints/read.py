@@ -99,7 +99,9 @@ class Reader:
         if named is not None and not named.is_new:
             since = parse_since(broker.named.visit(named))
         page = await broker.read(filters, since, int(limit), retained, limit_bytes=PAGE_LIMIT_BYTES)
-        is_idle = not page.messages and not page.resume and not page.closed
+        # Who asks on with the cursor has been told of the end, and waits: the topic may be opened anew.
+        is_told = page.closed and since.position is None
+        is_idle = not page.messages and not page.resume and not is_told
         if wait_s is not None and is_idle and request.method != "HEAD":
             await self._poll(filters, page.cursor, wait_s)
             since = parse_since(page.cursor)

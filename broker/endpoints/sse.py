@@ -52,7 +52,8 @@ class EventStreams:
         if request.method == "HEAD":
             self.hub.broker.check_filters(filters)
             return StreamingResponse(Unopened(), content_type=CONTENT_TYPE, headers=HEADERS)
-        if since.position is not None and has_had_all(self.hub.broker, filters, since.position):
+        position = since.position if request.header("last-event-id") is not None else None
+        if position is not None and has_had_all(self.hub.broker, filters, position):
             return Response(204, headers=(*HEADERS, ("Extra-Closed", "true")))
         name, ack, expires = session_of(request)
         feed = EventFeed(self.hub, form, overflow_of(request))

@@ -99,6 +99,8 @@ async def test_an_event_stream_ends_with_all_of_its_topics(daemon: Daemon, topic
         )
         async with stream(daemon.url, f"/t/{topic}/a") as events:
             assert [block.get("event") async for block in events] == [None, "end", None]
+        async with stream(daemon.url, f"/t/{topic}/a?since={last}") as events:
+            assert [block.get("event") async for block in events] == [None, "end", None]
         async with stream(daemon.url, f"/t/{topic}/a?since=start&format=raw") as events:
             found = [block async for block in events]
             assert [block.get("data") for block in found[1:2]] == ["a"]
@@ -123,7 +125,16 @@ async def test_a_long_poll_says_that_nothing_is_to_come(daemon: Daemon, topic: s
         page = answer.json()
         assert (page["closed"], page["more"], len(page["messages"])) == (True, False, 1)
         assert answer.headers["Extra-Closed"] == "true"
-        nothing = await http.get(f"/t/{topic}?since={page['cursor']}&wait=15")
+        late = await http.get(f"/t/{topic}?since=now&wait=15&retained=0")
+        assert (late.status_code, late.headers["Extra-Closed"]) == (204, "true"), "at once"
+        told = asyncio.create_task(http.get(f"/t/{topic}?since={page['cursor']}&wait=15"))
+        while "\nextra_polls 1\n" not in (await http.get("/metrics")).text:
+            continue
+        await http.post(f"/t/{topic}?close=0", content="2")
+        assert [each["data"] for each in (await told).json()["messages"]] == [2]
+        await http.post(f"/t/{topic}?close=1", content="3")
+        page = (await http.get(f"/t/{topic}?since={page['cursor']}")).json()
+        nothing = await http.get(f"/t/{topic}?since={page['cursor']}&wait=0.1")
         assert (nothing.status_code, nothing.headers["Extra-Closed"]) == (204, "true")
         plain = (await http.get(f"/t/{topic}?since={page['cursor']}")).json()
         assert (plain["closed"], plain["messages"]) == (True, [])
