@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from extra.channels import Broadcast, Channel, select
     from extra.client import Client
     from extra.client.blocking import publish
-    from extra.commands import run
+    from extra.commands import OptionError, run
     from extra.compilation import COMPILED
     from extra.errors import (
         AuthError,
@@ -112,6 +112,7 @@ __all__ = [
     "MovedPermanently",
     "NobodyServes",
     "NotFound",
+    "OptionError",
     "Page",
     "PreconditionFailed",
     "ProtocolError",
@@ -181,6 +182,7 @@ _HOMES: Final = {
     "MovedPermanently": "extra.http",
     "NobodyServes": "extra.services",
     "NotFound": "extra.http",
+    "OptionError": "extra.commands",
     "Page": "extra.pubsub",
     "ProtocolError": "extra.errors",
     "Receipt": "extra.pubsub",

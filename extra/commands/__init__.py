@@ -1,6 +1,7 @@
 """The command `extra`: runs applications on our server, and tells about them."""
 
 from extra.commands.main import main
-from extra.commands.running import RunOptions, run
+from extra.commands.options import OptionError, RunOptions
+from extra.commands.running import run
 
-__all__ = ["RunOptions", "main", "run"]
+__all__ = ["OptionError", "RunOptions", "main", "run"]

@@ -9,50 +9,42 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, TypeAlias
 
-from extra.bridges.asgi_host import Lifespan, Spawn
-from extra.commands.loading import Interface, Loaded, LoadError, find, host
+from extra.bridges.asgi_host import Spawn
+from extra.commands.environment import read_environment
+from extra.commands.loading import Loaded, LoadError, find, host
+from extra.commands.logs import log_access, set_up_log
+from extra.commands.options import OptionError, RunOptions, flag_of, options_of
+from extra.commands.tls import tls_context
 from extra.compilation import COMPILED
-from extra.http import Application, Handler, Request, Response
-from extra.servers import Address, Server, ServerLimits, run_eagerly
+from extra.http import Handler, Request, Response
+from extra.servers import Address, Server, ServerLimits, TrustedProxies, run_eagerly
 
-__all__ = ["RunOptions", "run"]
+__all__ = ["Began", "load", "loop_factory", "run", "serve", "url_of"]
 
 logger = logging.getLogger("extra.commands")
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+FOREIGN_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+"""What a message of a WebSocket may be for applications of others, which have no say in it."""
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How an application is run. The names are those of the options of `extra run`."""
+LIMIT_NAMES: Final = {
+    "connections_limit": flag_of("limit_concurrency"),
+    "idle_timeout_s": flag_of("timeout_keep_alive"),
+    "frame_limit_bytes": flag_of("ws_max_size"),
+    "ping_interval_s": flag_of("ws_ping_interval"),
+    "ping_timeout_s": flag_of("ws_ping_timeout"),
+}
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    uds: str = ""
-    fd: int = -1
-    interface: Interface = "auto"
-    factory: bool = False
-    app_dir: str = ""
-    loop: Literal["auto", "uvloop", "asyncio"] = "auto"
-    lifespan: Lifespan = "auto"
-    root_path: str = ""
-    access_log: bool = True
-    log_level: str = "info"
-    headers: tuple[tuple[str, str], ...] = ()
-    server_header: bool = True
-    backlog: int = 2048
-    limit_concurrency: int = 100_000
-    timeout_keep_alive: float = 75.0
-    timeout_graceful_shutdown: float = 10.0
-    ws_max_size: int = 16 * 1024 * 1024
-    ws_ping_interval: float = 20.0
-    ws_ping_timeout: float = 20.0
+Began: TypeAlias = Callable[[Callable[[], None]], None]
+"""Called once the application is served, with what makes it stop, and cuts when it is called again."""
 
 
 def run(target: str | object, **options: Any) -> int:
@@ -62,41 +54,83 @@ def run(target: str | object, **options: Any) -> int:
 
     Raises:
         TypeError: there is no such option.
+        OptionError: an option has a value that is not allowed.
     """
-    known = {each.name for each in fields(RunOptions)}
-    for name in options:
-        if name not in known:
-            raise TypeError(f"run() has no option {name!r}")
-    chosen = RunOptions(**options)
-    set_up_log(chosen.log_level)
+    chosen = options_of(options)
+    if chosen.workers > 1 and not isinstance(target, str):
+        raise OptionError("workers", "needs an application that is named, as 'module:app'")
+    read_environment(chosen.env_file)
+    set_up_log(chosen.log_level, chosen.log_config)
+    if chosen.workers > 1:
+        from extra.commands.workers import supervise
+
+        return supervise(str(target), chosen)
     with asyncio.Runner(loop_factory=loop_factory(chosen.loop)) as runner:
         return runner.run(serve(target, chosen))
 
 
-async def serve(target: str | object, options: RunOptions) -> int:
-    """Run it in this event loop; see `run`."""
+async def serve(
+    target: str | object,
+    options: RunOptions,
+    *,
+    sockets: Sequence[socket.socket] = (),
+    signals: Sequence[signal.Signals] = SIGNALS,
+    began: Began | None = None,
+) -> int:
+    """Run it in this event loop; see `run`.
+
+    With `sockets`, which listen already, it listens nowhere else. `began` is called instead of announcing it.
+    """
     stopping, cutting = asyncio.Event(), asyncio.Event()
 
     def stop() -> None:
         (cutting if stopping.is_set() else stopping).set()
 
     loop = asyncio.get_running_loop()
+    proxies = proxies_of(options)
+    tls = tls_context(options)
     try:
         loaded = load(target, options, partial(run_eagerly, loop=loop))
     except LoadError as error:
         logger.error("%s", error)
         return 1
-    for number in SIGNALS:
+    handler = arriving(loaded.handler, proxies, options, tls is not None, stopping.set)
+    for number in signals:
         loop.add_signal_handler(number, stop)
     try:
-        async with loaded.life:
-            return await _serve(loaded, options, stopping, cutting)
+        async with (
+            loaded.life,
+            Server(
+                handler,
+                limits=limits_of(options, loaded),
+                server_name="extra" if options.server_header else "",
+                dated=options.date_header,
+                headers=options.headers,
+                access_log=log_access if options.access_log else None,
+            ) as server,
+        ):
+            try:
+                address = await listen(server, options, sockets, tls)
+            except OSError as error:
+                logger.error("cannot listen on %s: %s", place_of(options), error.strerror or error)
+                return 1
+            if began is not None:
+                began(stop)
+            else:
+                announce(loaded.interface, address, options)
+            await stopping.wait()
+            logger.info("shutting down")
+            server.stop_accepting()
+            loaded.drain()
+            await drained(server, cutting, options.timeout_graceful_shutdown)
     except Exception:
         logger.exception("the application has failed")
         return 1
     finally:
-        for number in SIGNALS:
+        for number in signals:
             loop.remove_signal_handler(number)
+    logger.info("stopped")
+    return 0
 
 
 def load(target: str | object, options: RunOptions, spawn: Spawn) -> Loaded:
@@ -115,42 +149,76 @@ def load(target: str | object, options: RunOptions, spawn: Spawn) -> Loaded:
     )
 
 
-async def _serve(loaded: Loaded, options: RunOptions, stopping: asyncio.Event, cutting: asyncio.Event) -> int:
-    limits = ServerLimits(
+def proxies_of(options: RunOptions) -> TrustedProxies | None:
+    """Return who is believed, None for nobody. Raises OptionError."""
+    if not options.proxy_headers:
+        return None
+    trusted = options.forwarded_allow_ips or os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+    try:
+        return TrustedProxies(trusted)
+    except ValueError as error:
+        raise OptionError("forwarded_allow_ips", str(error)) from None
+
+
+def limits_of(options: RunOptions, loaded: Loaded) -> ServerLimits:
+    """Return what connections may cost."""
+    usual_bytes = 0 if loaded.interface == "services" else FOREIGN_MESSAGE_BYTES
+    return ServerLimits(
         connections_limit=options.limit_concurrency,
         idle_timeout_s=options.timeout_keep_alive,
+        frame_limit_bytes=options.ws_max_size or usual_bytes,
         ping_interval_s=options.ws_ping_interval,
         ping_timeout_s=options.ws_ping_timeout,
+        names=LIMIT_NAMES,
     )
-    async with Server(
-        adding_headers(loaded.handler, options.headers),
-        limits=limits,
-        access_log=log_access if options.access_log else None,
-    ) as server:
-        try:
-            address = await listen(server, options)
-        except OSError as error:
-            where = options.uds or f"{options.host} port {options.port}"
-            logger.error("cannot listen on %s: %s", where, error.strerror or error)
-            return 1
-        announce(loaded, address, options)
-        await stopping.wait()
-        logger.info("shutting down")
-        server.stop_accepting()
-        loaded.drain()
-        await drained(server, cutting, options.timeout_graceful_shutdown)
-    logger.info("stopped")
-    return 0
 
 
-async def listen(server: Server, options: RunOptions) -> Address:
-    """Listen where the options say."""
+def arriving(
+    handler: Handler,
+    proxies: TrustedProxies | None,
+    options: RunOptions,
+    secure: bool,
+    stop: Callable[[], None],
+) -> Handler:
+    """Return a handler whose requests say where they come from, and that calls `stop` after so many.
+
+    No coroutine of its own: it hands over the one of `handler`.
+    """
+    left = options.limit_max_requests
+
+    def arrive(request: Request) -> Awaitable[Response]:
+        nonlocal left
+        if secure:
+            request.scheme = "https"
+        if proxies is not None:
+            proxies.correct(request)
+        if left:
+            left -= 1
+            if not left:
+                logger.info("%d requests have been served (%s)", options.limit_max_requests, LAST_REQUEST)
+                stop()
+        return handler(request)
+
+    return arrive
+
+
+LAST_REQUEST: Final = flag_of("limit_max_requests")
+
+
+async def listen(
+    server: Server, options: RunOptions, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+) -> Address:
+    """Listen where the options say, or on sockets that are there."""
+    backlog = options.backlog
+    if sockets:
+        places = [await server.listen(sock=each, backlog=backlog, tls=tls) for each in sockets]
+        return places[0][0]
     if options.fd >= 0:
         bound = socket.socket(fileno=os.dup(options.fd))
-        return (await server.listen(sock=bound, backlog=options.backlog))[0]
+        return (await server.listen(sock=bound, backlog=backlog, tls=tls))[0]
     if options.uds:
-        return (await server.listen(uds=options.uds, backlog=options.backlog))[0]
-    return (await server.listen(options.host, options.port, backlog=options.backlog))[0]
+        return (await server.listen(uds=options.uds, backlog=backlog, tls=tls))[0]
+    return (await server.listen(options.host, options.port, backlog=backlog, tls=tls))[0]
 
 
 async def drained(server: Server, cutting: asyncio.Event, window_s: float) -> None:
@@ -162,32 +230,29 @@ async def drained(server: Server, cutting: asyncio.Event, window_s: float) -> No
     await asyncio.wait(waiting)
 
 
-def announce(loaded: Loaded, address: Address, options: RunOptions) -> None:
+def announce(interface: str, address: Address, options: RunOptions) -> None:
     """Say where it listens; a port that was picked, on standard output as well."""
-    url = f"unix:{address}" if isinstance(address, str) else url_of(*address)
+    url = (
+        f"unix:{address}" if isinstance(address, str) else url_of(*address, secure=bool(options.ssl_certfile))
+    )
     mode = "compiled" if COMPILED else "interpreted"
-    logger.info("extra (%s) serves %s on %s (Ctrl-C ends it)", mode, loaded.interface, url)
+    logger.info("extra (%s) serves %s on %s (Ctrl-C ends it)", mode, interface, url)
     if options.port == 0 and not options.uds and options.fd < 0:
         with suppress(BrokenPipeError):
             sys.stdout.write(f"{url}\n")
             sys.stdout.flush()
 
 
-def adding_headers(handler: Handler, headers: tuple[tuple[str, str], ...]) -> Handler:
-    """Return a handler whose responses have `headers` as well."""
-    if not headers:
-        return handler
-
-    async def add(request: Request, following: Handler) -> Response:
-        response = await following(request)
-        response.headers = [*response.headers, *headers]
-        return response
-
-    return Application(handler, middleware=[add])
+def place_of(options: RunOptions) -> str:
+    """Return where the options say to listen, in words."""
+    if options.fd >= 0:
+        return f"descriptor {options.fd}"
+    return options.uds or f"{options.host} port {options.port}"
 
 
-def url_of(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def url_of(host: str, port: int, *, secure: bool = False) -> str:
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def loop_factory(name: str) -> Any:
@@ -197,23 +262,3 @@ def loop_factory(name: str) -> Any:
     import uvloop
 
     return uvloop.new_event_loop
-
-
-def set_up_log(level: str) -> None:
-    """Send the log to standard error, unless whoever embeds this has set one up."""
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("extra").setLevel(level.upper())
-
-
-def log_access(request: Request, status: int, body_bytes: int, seconds: float) -> None:
-    """Log one answer. The target is of ASCII, and nothing in it can end the line."""
-    target = request.target.decode("ascii").encode("unicode_escape").decode()
-    logger.info(
-        '%s "%s %s" %d %d bytes %.1f ms',
-        request.client,
-        request.method,
-        target,
-        status,
-        body_bytes,
-        seconds * 1000,
-    )

@@ -519,7 +519,7 @@ class HTTPConnection(Flow):
         self._answered = True
         self._count(request, accepted.status, 0)
         codec = WebSocketCodec(
-            frame_limit_bytes=response.frame_limit_bytes,
+            frame_limit_bytes=self._context.limits.frame_limit_bytes or response.frame_limit_bytes,
             deflate=accepted.deflate,
             frame_limit_name=self._context.limits.named("frame_limit_bytes"),
         )

@@ -60,6 +60,7 @@ class ServerContext:
         server_name: str,
         access_log: AccessLog | None,
         headers: Headers = (),
+        dated: bool = True,
     ) -> None:
         self.application = application
         self.at_once: AtOnce | None = application.at_once if isinstance(application, Application) else None
@@ -75,16 +76,17 @@ class ServerContext:
         self.changed = Event()  # a connection has ended
         self.draining = False  # responses say that their connection ends
         self.background = copy_context()  # what a request starts from: nothing of the one before it
-        self._more_lines = "".join(
-            [f"{name}: {value}\r\n" for name, value in (("Server", server_name), *headers)]
-        )
+        self._dated = dated
+        self._more_lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        if server_name:
+            self._more_lines = f"Server: {server_name}\r\n{self._more_lines}"
         self.common_lines = ""
         self.renew_date()
 
     def renew_date(self, unix_time: float | None = None) -> None:
         """Let `common_lines`, the end of each response's head, say what time it is; None asks the clock."""
-        date = formatdate(unix_time, usegmt=True)
-        self.common_lines = f"Date: {date}\r\n{self._more_lines}"
+        date = f"Date: {formatdate(unix_time, usegmt=True)}\r\n" if self._dated else ""
+        self.common_lines = date + self._more_lines
 
     def failure(self, error: Exception) -> Response:
         """Return the response to what a handler has raised. A bug is logged, one of headers included."""

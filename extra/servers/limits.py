@@ -54,9 +54,11 @@ class ServerLimits:
     close_timeout_s: float = 2.0
     """How long the peer of a connection that has been closed from this side is waited for."""
 
+    frame_limit_bytes: int = 0
+    """A frame and a message on a WebSocket, whatever its response says; 0 leaves that to the response."""
+
     names: Mapping[str, str] = field(default_factory=dict)
-    """What messages call limits that are known by other names than these, such as those of settings; also
-    `frame_limit_bytes`, the limit of a WebSocketResponse."""
+    """What messages call limits that are known by other names than these, such as those of settings."""
 
     def named(self, limit: str) -> str:
         """Return what messages call the limit that is called `limit` here."""

@@ -17,6 +17,7 @@ import errno
 import logging
 import os
 import socket
+import ssl
 from asyncio import TaskGroup
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,11 +55,12 @@ class Server:
         server_name: str = "extra",
         access_log: AccessLog | None = None,
         headers: Headers = (),
+        dated: bool = True,
     ) -> None:
         """Prepare to serve `application`.
 
         `error_response` answers what is no request, and what the application lets through. `server_name` is
-        the `Server` of responses, and `headers` are in all of them.
+        the `Server` of responses, empty for none, and `headers` are in all of them; so is `Date` if `dated`.
         """
         self.counters = counters if counters is not None else Counters()
         self._application = application
@@ -67,6 +69,7 @@ class Server:
         self._server_name = server_name
         self._access_log = access_log
         self._headers = headers
+        self._dated = dated
         self._tasks = TaskGroup()
         self._listeners: list[asyncio.Server] = []
         self._paths: list[
@@ -86,6 +89,7 @@ class Server:
             server_name=self._server_name,
             access_log=self._access_log,
             headers=self._headers,
+            dated=self._dated,
         )
         self._sweeper = self._tasks.create_task(self._sweep(self._context))
         return self
@@ -121,18 +125,21 @@ class Server:
         uds: str | None = None,
         sock: socket.socket | None = None,
         backlog: int = 4096,
+        tls: ssl.SSLContext | None = None,
     ) -> list[Address]:
         """Accept connections from now on, and return where: on `host` and `port`, a Unix socket, or a socket.
 
         A `host` may have several addresses, of IPv4 and IPv6; port 0 picks one for each. `uds` is the path
         of a Unix socket to make: one that is there already is replaced, unless somebody listens there. `sock`
-        is bound, and belongs to the server from here on. May be called again for more.
+        is bound, and belongs to the server from here on. With `tls`, connections begin with a handshake,
+        which has head_timeout_s. May be called again for more.
 
         Raises:
             OSError: the address cannot be had.
         """
         context = self.context
         loop = context.loop
+        handshake_s = self._limits.head_timeout_s if tls is not None else None
 
         def make_connection() -> asyncio.BaseProtocol:
             return cast(asyncio.BaseProtocol, HTTPConnection(context))  # compiled classes have one base
@@ -140,15 +147,27 @@ class Server:
         if uds is not None:
             if is_answered(uds):
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-            listener = await loop.create_unix_server(make_connection, uds, backlog=backlog)
+            listener = await loop.create_unix_server(
+                make_connection, uds, backlog=backlog, ssl=tls, ssl_handshake_timeout=handshake_s
+            )
             self._paths.append((Path(uds), identity(uds)))
         elif sock is not None and sock.family == socket.AF_UNIX:
-            listener = await loop.create_unix_server(make_connection, sock=sock, backlog=backlog)
+            listener = await loop.create_unix_server(
+                make_connection, sock=sock, backlog=backlog, ssl=tls, ssl_handshake_timeout=handshake_s
+            )
         elif sock is not None:
-            listener = await loop.create_server(make_connection, sock=sock, backlog=backlog)
+            listener = await loop.create_server(
+                make_connection, sock=sock, backlog=backlog, ssl=tls, ssl_handshake_timeout=handshake_s
+            )
         else:
             listener = await loop.create_server(
-                make_connection, host, port, backlog=backlog, reuse_address=True
+                make_connection,
+                host,
+                port,
+                backlog=backlog,
+                reuse_address=True,
+                ssl=tls,
+                ssl_handshake_timeout=handshake_s,
             )
         self._listeners.append(listener)
         return [bound_address(bound) for bound in listener.sockets]

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from extra import Request, Service, on
-from extra.commands.running import RunOptions, log_access, loop_factory, run, serve, set_up_log, url_of
+from extra.commands.logs import log_access, set_up_log
+from extra.commands.options import RunOptions
+from extra.commands.running import loop_factory, run, serve, url_of
 from tests.fakes.asgi import until
 
 
