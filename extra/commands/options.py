@@ -59,6 +59,23 @@ class RunOptions:
         low=1,
         high=1024,
     )
+    reload: bool = _option(False, "swap the application when a file changes; needs watchfiles")
+    reload_dirs: tuple[str, ...] = _option(
+        (), "directory that is watched, instead of the application's; may be given again", flag="reload-dir"
+    )
+    reload_includes: tuple[str, ...] = _option(
+        (),
+        "names of files that are watched, besides *.py; may be given again",
+        flag="reload-include",
+        metavar="GLOB",
+    )
+    reload_excludes: tuple[str, ...] = _option(
+        (),
+        "names of files and directories that are not; may be given again",
+        flag="reload-exclude",
+        metavar="GLOB",
+    )
+    reload_delay: float = _option(0.25, "seconds without a change before it is swapped", metavar="S", high=60)
     log_config: str | Mapping[str, Any] = _option(
         "", "configuration of logging: .json, .toml, .yaml, or else as for fileConfig", metavar="FILE"
     )
@@ -108,6 +125,8 @@ class RunOptions:
         for name, value in self.headers:
             if not name or not set(name) <= FIELD_NAME or any(character in value for character in "\r\n\0"):
                 raise OptionError("headers", f"{name!r} with {value!r} is no header field")
+        if self.workers > 1 and self.reload:
+            raise OptionError("workers", "is not for reload: that swaps the application in one process")
 
 
 def options_of(given: Mapping[str, Any]) -> RunOptions:
@@ -153,7 +172,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             )
         elif isinstance(default, tuple):
             kind = header_of if each.name == "headers" else str
-            parser.add_argument(flag, dest=each.name, action="append", type=kind, metavar=metavar, help=help)
+            parser.add_argument(
+                flag, dest=each.name, action="append", type=kind, metavar=metavar or "DIR", help=help
+            )
         else:
             shown = f"{default:g}" if isinstance(default, float) else default
             parser.add_argument(

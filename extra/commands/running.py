@@ -11,17 +11,21 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from extra.bridges.asgi_host import Spawn
 from extra.commands.environment import read_environment
+from extra.commands.generations import Generations
 from extra.commands.loading import Loaded, LoadError, find, host
 from extra.commands.logs import log_access, set_up_log
 from extra.commands.options import OptionError, RunOptions, flag_of, options_of
 from extra.commands.tls import tls_context
+from extra.commands.watching import Watched, reload_on_change
 from extra.compilation import COMPILED
 from extra.http import Handler, Request, Response
 from extra.servers import Address, Server, ServerLimits, TrustedProxies, run_eagerly
@@ -57,8 +61,13 @@ def run(target: str | object, **options: Any) -> int:
         OptionError: an option has a value that is not allowed.
     """
     chosen = options_of(options)
-    if chosen.workers > 1 and not isinstance(target, str):
-        raise OptionError("workers", "needs an application that is named, as 'module:app'")
+    for name, is_wanted in (("workers", chosen.workers > 1), ("reload", chosen.reload)):
+        if is_wanted and not isinstance(target, str):
+            raise OptionError(name, "needs an application that is named, as 'module:app'")
+    if chosen.reload:
+        watched_by(chosen)
+        if find_spec("watchfiles") is None:
+            raise OptionError("reload", "needs watchfiles: install extra-broker[reload]")
     read_environment(chosen.env_file)
     set_up_log(chosen.log_level, chosen.log_config)
     if chosen.workers > 1:
@@ -89,11 +98,16 @@ async def serve(
     loop = asyncio.get_running_loop()
     proxies = proxies_of(options)
     tls = tls_context(options)
+    importing = partial(load, target, options, partial(run_eagerly, loop=loop))
     try:
-        loaded = load(target, options, partial(run_eagerly, loop=loop))
+        loaded = importing()
     except LoadError as error:
         logger.error("%s", error)
         return 1
+    generations: Generations | None = None
+    if options.reload:
+        generations = Generations(loaded)
+        loaded = generations.loaded
     handler = arriving(loaded.handler, proxies, options, tls is not None, stopping.set)
     for number in signals:
         loop.add_signal_handler(number, stop)
@@ -118,6 +132,8 @@ async def serve(
                 began(stop)
             else:
                 announce(loaded.interface, address, options)
+            if generations is not None:
+                await until_set(stopping, reload_on_change(generations, importing, watched_by(options)))
             await stopping.wait()
             logger.info("shutting down")
             server.stop_accepting()
@@ -147,6 +163,28 @@ def load(target: str | object, options: RunOptions, spawn: Spawn) -> Loaded:
         spawn=spawn,
         stop_timeout_s=options.timeout_graceful_shutdown,
     )
+
+
+def watched_by(options: RunOptions) -> Watched:
+    """Return which files are watched. Raises OptionError for a directory that is none."""
+    directories = tuple(Path(each).resolve() for each in options.reload_dirs or (options.app_dir or ".",))
+    for each in directories:
+        if not each.is_dir():
+            raise OptionError("reload_dirs", f"{str(each)!r} is no directory")
+    return Watched(directories, options.reload_includes, options.reload_excludes, options.reload_delay)
+
+
+async def until_set(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do some work that has no end by itself, until the event is set. Raises what the work raises."""
+    waiting, working = asyncio.create_task(event.wait()), asyncio.create_task(work)
+    try:
+        await asyncio.wait([waiting, working], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        working.cancel()
+        await asyncio.wait([waiting, working])
+    if not working.cancelled():
+        working.result()
 
 
 def proxies_of(options: RunOptions) -> TrustedProxies | None:

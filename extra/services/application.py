@@ -104,6 +104,7 @@ class Services:
         self._asker: Asker | None = None
         self._streams: set[Parts] = set()
         self._draining = False
+        self._previous: Services | None = None
         self._router = Router(_convertors_of(self.services))
         for service in self.services:
             self._take_in(service)
@@ -157,6 +158,30 @@ class Services:
         self._broker = broker
         self._owns_broker = False
 
+    @property
+    def owns_broker(self) -> bool:
+        """Whether the broker is the application's own, which it starts and closes."""
+        return self._owns_broker
+
+    def succeed(self, previous: "Services") -> None:
+        """Take over from `previous`, which runs on the same broker. Before it is entered.
+
+        When the services of this one have started, methods that react to topics and answer requests go on
+        where those of the same name and pattern stand there, so that no message is missed, and none comes
+        twice; the periods of the previous one end. It still answers what it has begun, until it is left.
+        """
+        assert self._tasks is None, "an application takes over before it starts"
+        self._previous = previous
+
+    async def retire(self) -> dict[str, str]:
+        """React to nothing more; return where to go on, as a cursor by the name of each reaction.
+
+        Calls that are under way go on, and so do requests, streams and WebSockets.
+        """
+        for schedule in self._schedules:
+            schedule.retire()
+        return {reaction.name: await reaction.stop() for reaction in self._reactions}
+
     async def ask(self, topic: str, data: object, timeout_s: float) -> Message:
         """Make a request over a topic, and return the reply; see `Service.ask`."""
         if self._asker is None:
@@ -186,8 +211,10 @@ class Services:
             for service in self.services:
                 self._started.append(service)
                 await service.start()
+            previous, self._previous = self._previous, None
+            cursors = await previous.retire() if previous is not None else {}
             for reaction in self._reactions:
-                await reaction.start(self._broker, tasks)
+                await reaction.start(self._broker, tasks, cursors.get(reaction.name, "now"))
         except BaseException:
             await self._stop()
             raise

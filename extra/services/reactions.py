@@ -46,17 +46,23 @@ class Reaction:
         self._in_thread = not (inspect.iscoroutinefunction(method) or declarations.quick)
         self._messages: Messages | None = None
 
-    async def start(self, broker: Broker, tasks: TaskGroup) -> None:
-        """Subscribe: the method is called for what is published from here on."""
-        messages = broker.subscribe(self._pattern.filter, retained=False, on_gap=self._tell)
+    async def start(self, broker: Broker, tasks: TaskGroup, since: str = "now") -> None:
+        """Subscribe: the method is called for what is published from here on, or since a cursor."""
+        messages = broker.subscribe(self._pattern.filter, since=since, retained=False, on_gap=self._tell)
         self._messages = await messages.__aenter__()
         tasks.create_task(self._react(messages))
 
-    async def stop(self) -> None:
-        """Unsubscribe. What has been received already is still reacted to."""
+    async def stop(self) -> str:
+        """Unsubscribe, and return the cursor behind the last message that the method was called for.
+
+        A call that is under way goes on. Returns "now" when it has not started, or has stopped before.
+        """
         messages, self._messages = self._messages, None
-        if messages is not None:
-            await messages.__aexit__(None, None, None)
+        if messages is None:
+            return "now"
+        cursor = messages.cursor
+        await messages.__aexit__(None, None, None)
+        return cursor
 
     async def _react(self, messages: Messages) -> None:
         async for message in messages:

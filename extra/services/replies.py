@@ -136,17 +136,20 @@ class Replier:
         self._in_thread = not (inspect.iscoroutinefunction(method) or declarations.quick)
         self._messages: Messages | None = None
 
-    async def start(self, broker: Broker, tasks: TaskGroup) -> None:
-        """Subscribe: requests are answered from here on."""
-        messages = broker.subscribe(self._pattern.filter, retained=False, on_gap=self._tell)
+    async def start(self, broker: Broker, tasks: TaskGroup, since: str = "now") -> None:
+        """Subscribe: requests are answered from here on, or since a cursor."""
+        messages = broker.subscribe(self._pattern.filter, since=since, retained=False, on_gap=self._tell)
         self._messages = await messages.__aenter__()
         tasks.create_task(self._serve(messages, broker, tasks))
 
-    async def stop(self) -> None:
-        """Take no more requests."""
+    async def stop(self) -> str:
+        """Take no more requests, and return the cursor behind the last one; as `Reaction.stop` does."""
         messages, self._messages = self._messages, None
-        if messages is not None:
-            await messages.__aexit__(None, None, None)
+        if messages is None:
+            return "now"
+        cursor = messages.cursor
+        await messages.__aexit__(None, None, None)
+        return cursor
 
     async def _serve(self, messages: Messages, broker: Broker, tasks: TaskGroup) -> None:
         """Answer each request in a task of its own, so many at one time."""

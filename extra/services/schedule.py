@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 from abc import ABC, abstractmethod
+from asyncio import Task
 from collections.abc import Callable
 from math import floor
 
@@ -57,19 +58,32 @@ class Schedule:
         self._threads = threads
         self._timer = timer
         self._in_thread = not (inspect.iscoroutinefunction(method) or declarations.quick)
+        self._task: Task[None] | None = None
+        self._is_calling = False
+        self._is_retired = False
+
+    def retire(self) -> None:
+        """Call the method no more; a call that is under way goes on to its end."""
+        self._is_retired = True
+        if self._task is not None and not self._is_calling:
+            self._task.cancel()
 
     async def run(self) -> None:
-        """Call the method, until cancelled. What it raises is logged, and it is called again."""
+        """Call the method, until cancelled or retired. What it raises is logged, and it is called again."""
+        self._task = asyncio.current_task()
         start = due = self._timer.now()
-        while True:
+        while not self._is_retired:
             due = next_time(start, self._period_s, max(due, self._timer.now()))
             await self._timer.sleep_until(due)
+            self._is_calling = True
             try:
                 value = await self._threads.run(self._method) if self._in_thread else self._method()
                 if inspect.isawaitable(value):
                     await value
             except Exception:
                 logger.exception("%s has failed", self.name)
+            finally:
+                self._is_calling = False
 
 
 def next_time(start: float, period_s: float, now: float) -> float:
