@@ -11,10 +11,10 @@ import logging
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import fields, replace
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -24,6 +24,7 @@ from broker.engines import SQLiteEngine
 from broker.policies import policy_table
 from broker.reloading import Reloading
 from broker.settings import SETTINGS, Settings, check_exposure
+from broker.swapping import check_reloading, swapped
 from extra import COMPILED
 from extra.commands.loading import Loaded, LoadError, find, host
 from extra.errors import EngineError
@@ -87,12 +88,16 @@ async def run(settings: Settings, read: Callable[[], Settings] | None = None) ->
             broker = await stack.enter_async_context(build_broker(settings))
             if read is not None and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
                 loop.add_signal_handler(signal.SIGHUP, Reloading(broker, given, read).reload)
+            watching: Coroutine[Any, Any, None] | None = None
+            if services is not None and settings.server.reload:
+                services, watching = swapped(services, broker, settings)
+            elif services is not None and services.services is not None:
+                services.services.attach(broker)
             if services is not None:
-                if services.services is not None:
-                    services.services.attach(broker)
                 await stack.enter_async_context(services.life)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            status = await _serve(Hub(broker, settings, tasks), services, wanted, stopping, cutting)
+            hub = Hub(broker, settings, tasks)
+            status = await _serve(hub, services, watching, wanted, stopping, cutting)
     except LoadError as error:
         logger.error("%s (server.app)", error)
         return 1
@@ -108,11 +113,16 @@ async def run(settings: Settings, read: Callable[[], Settings] | None = None) ->
 
 
 async def _serve(
-    hub: Hub, services: Loaded | None, wanted: int, stopping: asyncio.Event, cutting: asyncio.Event
+    hub: Hub,
+    services: Loaded | None,
+    watching: Coroutine[Any, Any, None] | None,
+    wanted: int,
+    stopping: asyncio.Event,
+    cutting: asyncio.Event,
 ) -> int:
     """Serve until `stopping` is set, and until all is drained after that or `cutting` is set.
 
-    `wanted` is how many connections the settings had asked for.
+    `wanted` is how many connections the settings had asked for, and `watching` looks for changes meanwhile.
     """
     settings = hub.settings
     counters = Counters()
@@ -129,22 +139,28 @@ async def _serve(
             address = await _listen(server, settings)
         except OSError as error:
             _complain(settings, error)
+            if watching is not None:
+                watching.close()
             return 1
         _announce(settings, address, wanted)
-        ticking = hub.tasks.create_task(_tick(hub))
+        background = [hub.tasks.create_task(_tick(hub))]
+        if watching is not None:
+            background.append(hub.tasks.create_task(watching))
         await stopping.wait()
         logger.info("shutting down: clients are told where to resume (server.drain_window_s)")
         server.stop_accepting()
         hub.drain()
         if services is not None:
             services.drain()
-        ticking.cancel()
+        for task in background:
+            task.cancel()
         await _drained(server, cutting, settings.server.drain_window_s)
     return 0
 
 
 def _load(settings: Settings) -> Loaded | None:
     """Return the application to serve besides, if there is one. Raises LoadError."""
+    check_reloading(settings)
     if not settings.server.app:
         return None
     return host(find(settings.server.app))

@@ -194,6 +194,20 @@ class ServerSettings:
         pattern=_APP,
         short_flag="--app",
     )
+    reload: bool = _setting(
+        False,
+        "swap the services when a file of theirs changes; needs watchfiles",
+        "true or false",
+        "",
+        short_flag="--reload",
+    )
+    reload_dirs: tuple[str, ...] = _setting(
+        (),
+        "directories that are watched for that, instead of the current one",
+        "a list of directories",
+        "LIST",
+        pattern=_PATH,
+    )
     allow_anonymous: bool = _switch(
         False, "listen beyond loopback, where anybody who reaches it may read and publish"
     )

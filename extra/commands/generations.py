@@ -29,6 +29,7 @@ from extra.http import (
     WebSocketTaker,
 )
 from extra.pubsub import Broker
+from extra.services import Services
 
 __all__ = ["Generations"]
 
@@ -41,7 +42,11 @@ class Generations:
     """An application that can be replaced. Entered as a life, with a handler and a drain, as `Loaded` has."""
 
     def __init__(self, first: Loaded, broker: Broker | None = None) -> None:
-        """Begin with `first`. `broker` is kept open by the caller; None is one that is made for services."""
+        """Begin with `first`.
+
+        All services are put on `broker`, which the caller keeps open. With None, those that were not given
+        one are put on one that is made for them.
+        """
         self._current = _Generation(first)
         self._all = {self._current}
         self._broker = broker
@@ -91,12 +96,9 @@ class Generations:
         Raises what starting it raises; the current generation goes on then.
         """
         previous, new = self._current, _Generation(loaded)
-        if (
-            loaded.services is not None
-            and previous.loaded.services is not None
-            and loaded.services.owns_broker
-        ):
-            loaded.services.succeed(previous.loaded.services)
+        theirs, ours = previous.loaded.services, loaded.services
+        if theirs is not None and ours is not None and self._is_on_our_broker(ours):
+            ours.succeed(theirs)
         self._all.add(new)
         try:
             await self._start(new)
@@ -113,7 +115,7 @@ class Generations:
 
     async def _start(self, generation: "_Generation") -> None:
         services = generation.loaded.services
-        if services is not None and services.owns_broker:
+        if services is not None and self._is_on_our_broker(services):
             if self._broker is None:
                 self._broker = Broker()
                 await self._broker.start()
@@ -121,6 +123,9 @@ class Generations:
         started: Future[None] = asyncio.get_running_loop().create_future()
         self._tasks.create_task(self._keep(generation, started))
         await started
+
+    def _is_on_our_broker(self, services: Services) -> bool:
+        return services.owns_broker or not self._owns_broker
 
     async def _keep(self, generation: "_Generation", started: "Future[None]") -> None:
         """Run the life of a generation, until it is retired and serves nobody any more."""

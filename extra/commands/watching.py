@@ -102,10 +102,10 @@ async def reload(
         with renewed:
             await generations.replace(load())
     except LoadError as error:
-        logger.error("not reloaded after %s%s has changed: %s; %s", names, more, error, SERVES_ON)
+        logger.error("not reloaded after %s%s changed: %s; %s", names, more, error, SERVES_ON)
     except (Exception, SystemExit):
-        logger.exception("not reloaded after %s%s has changed: %s", names, more, SERVES_ON)
+        logger.exception("not reloaded after %s%s changed: %s", names, more, SERVES_ON)
     else:
-        logger.info("reloaded after %s%s has changed", names, more)
+        logger.info("reloaded after %s%s changed", names, more)
         return True
     return False

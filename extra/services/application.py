@@ -176,10 +176,8 @@ class Services:
     async def retire(self) -> dict[str, str]:
         """React to nothing more; return where to go on, as a cursor by the name of each reaction.
 
-        Calls that are under way go on, and so do requests, streams and WebSockets.
+        Calls that are under way go on, and so do requests, streams, WebSockets and periods.
         """
-        for schedule in self._schedules:
-            schedule.retire()
         return {reaction.name: await reaction.stop() for reaction in self._reactions}
 
     async def ask(self, topic: str, data: object, timeout_s: float) -> Message:
@@ -211,10 +209,7 @@ class Services:
             for service in self.services:
                 self._started.append(service)
                 await service.start()
-            previous, self._previous = self._previous, None
-            cursors = await previous.retire() if previous is not None else {}
-            for reaction in self._reactions:
-                await reaction.start(self._broker, tasks, cursors.get(reaction.name, "now"))
+            await self._begin_to_react(self._broker, tasks)
         except BaseException:
             await self._stop()
             raise
@@ -227,6 +222,21 @@ class Services:
         failures = await self._stop()
         if failures and error is None:
             raise ExceptionGroup("services have failed to stop", failures)
+
+    async def _begin_to_react(self, broker: Broker, tasks: TaskGroup) -> None:
+        """Start the reactions, behind those of the application that this one takes over from, if any."""
+        previous, self._previous = self._previous, None
+        cursors = await previous.retire() if previous is not None else {}
+        try:
+            for reaction in self._reactions:
+                await reaction.start(broker, tasks, cursors.get(reaction.name, "now"))
+        except Exception:
+            if previous is not None and previous._tasks is not None:
+                for reaction in previous._reactions:
+                    await reaction.start(broker, previous._tasks, cursors[reaction.name])
+            raise
+        for schedule in previous._schedules if previous is not None else ():
+            schedule.retire()
 
     async def _stop(self) -> list[Exception]:
         """Stop everything, in reverse; return what of the services went wrong, which has been logged."""

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 from websockets.sync.client import connect
 
+from tests.e2e.conftest import Start
 from tests.e2e.daemon import END_LIMIT_S
 from tests.e2e.running import Running
 
@@ -22,7 +23,7 @@ RELOADED: Final = "INFO    reloaded after"
 
 SERVICE: Final = """
 import asyncio
-from extra import Request, Service, Socket, on, server
+from extra import Request, Service, ServiceLimits, Socket, on, server
 
 VERSION = 0
 
@@ -81,7 +82,7 @@ class News(Service):
             async for message in messages:
                 await socket.send("begun")
 
-app = server(News)
+app = server(News, limits=ServiceLimits(leave_timeout_s=0.05))
 """
 
 
@@ -290,8 +291,87 @@ def test_what_is_watched(folder: Path) -> None:
         (folder / "skipped").mkdir()
         (folder / "skipped" / "x.py").write_text("")
         (package / "numbers.py").write_text("VERSION = 6\n")
-        process.wait_for("reloaded after numbers.py has changed")
+        process.wait_for("reloaded after numbers.py changed")
         assert version(process) == 6
         (folder / "page.html").write_text("")
-        process.wait_for("reloaded after page.html has changed")
+        process.wait_for("reloaded after page.html changed")
         assert process.count(RELOADED) == 2
+
+
+BESIDE: Final = """
+from extra import Service, on, server
+VERSION = 0
+class Beside(Service):
+    @on(GET="/version")
+    async def version(self) -> int:
+        return VERSION
+    @on(TOPIC="news")
+    async def heard(self, message) -> None:
+        await self.publish("heard", {"number": message.data["number"], "by": VERSION})
+app = server(Beside)
+"""
+
+
+def test_subscribers_of_the_broker_miss_nothing_while_services_beside_it_are_swapped(
+    folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "beside.py").write_text(BESIDE)
+    daemon = start("--app", "beside:app", "--reload")
+    daemon.expects_trouble = True
+    daemon.wait_for("watches")
+    events = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=END_LIMIT_S)
+    events.request("GET", "/t/%23", headers={"Accept": "text/event-stream"})
+    stream = events.getresponse()
+    with connect(f"ws://127.0.0.1:{daemon.port}/ws") as socket:
+        socket.send(json.dumps({"op": "subscribe", "id": 1, "filter": "heard"}))
+        assert json.loads(socket.recv())["op"] == "welcome"
+        assert json.loads(socket.recv())["op"] == "subscribed"
+        published = 0
+
+        def publish() -> None:
+            nonlocal published
+            body = json.dumps({"number": published}).encode()
+            asked = urllib.request.Request(
+                f"{daemon.url}/t/news", body, {"Content-Type": "application/json"}, method="POST"
+            )
+            with urllib.request.urlopen(asked, timeout=END_LIMIT_S) as answer:
+                assert answer.status == 201
+            published += 1
+
+        for reloaded in range(1, RELOADS + 1):
+            publish()
+            if reloaded == RELOADS // 2:
+                (folder / "beside.py").write_text("def :")
+                daemon.wait_for("SyntaxError")
+                publish()
+            (folder / "beside.py").write_text(BESIDE.replace("VERSION = 0", f"VERSION = {reloaded}"))
+            while int(get(f"{daemon.url}/version")) != reloaded:
+                daemon.wait_for("reloaded after")
+            publish()
+        heard: list[dict[str, int]] = []
+        while len(heard) < published:
+            push = json.loads(socket.recv(END_LIMIT_S))
+            heard += [push["data"]] if push.get("op") == "message" else []
+        assert [each["number"] for each in heard] == list(range(published))
+        assert heard[0]["by"] == 0
+        assert heard[-1]["by"] == RELOADS
+    told = [json.loads(data_of(next_event(stream))) for _ in range(2 * published)]
+    assert [each["data"]["number"] for each in told if each["topic"] == "news"] == list(range(published))
+    assert [each["offset"] for each in told] == list(range(1, 2 * published + 1))
+    events.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reload"], "server.app"),
+        (["--reload", "--app", "beside:app", "--server-reload-dirs", "/no"], "/no"),
+    ],
+)
+def test_broker_says_why_it_cannot_reload(folder: Path, words: list[str], said: str) -> None:
+    process = Running(*words, cwd=folder, command=("broker", "--port", "0"))
+    assert process.process.wait(END_LIMIT_S) == 1
+    with pytest.raises(ChildProcessError, match="ended"), process:
+        raise ChildProcessError("it has ended")
+    assert process.count(said)

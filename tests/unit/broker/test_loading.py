@@ -66,6 +66,8 @@ def other_value(key: str) -> tuple[str, str, object]:
         "server.host": ("localhost", '"localhost"', "localhost"),
         "server.uds": ("/run/x", '"/run/x"', "/run/x"),
         "server.app": ("rooms:app", '"rooms:app"', "rooms:app"),
+        "server.reload": ("true", "true", True),
+        "server.reload_dirs": ("a,b", '["a", "b"]', ("a", "b")),
         "server.allow_origins": ("http://a,http://b", '["http://a", "http://b"]', ("http://a", "http://b")),
         "server.allow_hosts": ("a,b", '["a", "b"]', ("a", "b")),
         "server.allow_anonymous": ("true", "true", True),

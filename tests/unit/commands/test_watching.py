@@ -1,0 +1,92 @@
+"""Which files are watched, and what their change does."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from extra import Service, Services, on
+from extra.commands.generations import Generations
+from extra.commands.loading import Loaded, LoadError, host
+from extra.commands.watching import Watched, reload, reload_on_change
+from tests.fakes.asgi import until
+
+HERE = Path("/srv/app")
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        ("/srv/app/rooms.py", True),
+        ("/srv/app/deep/er/rooms.py", True),
+        ("/srv/app/page.html", True),
+        ("/srv/app/notes.txt", False),
+        ("/srv/app/.git/x.py", False),
+        ("/srv/app/.rooms.py.swp", False),
+        ("/srv/app/__pycache__/rooms.py", False),
+        ("/srv/app/node_modules/a/b.py", False),
+        ("/srv/app/drafts/rooms.py", False),
+        ("/srv/app/.venv/lib/site-packages/x.py", False),
+        ("/elsewhere/rooms.py", False),
+    ],
+)
+def test_what_counts(path: str, counts: bool) -> None:
+    watched = Watched((HERE,), includes=("*.html",), excludes=("drafts",))
+    assert watched.watches(path) == counts
+
+
+def test_directory_that_is_watched_may_lie_in_a_hidden_one() -> None:
+    assert Watched((Path("/home/me/.work/app"),)).watches("/home/me/.work/app/rooms.py")
+
+
+class First(Service):
+    @on(GET="/")
+    async def show(self) -> str:
+        return "first"
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Watched):
+    """Changes when it is told to."""
+
+    queue: "asyncio.Queue[list[str]]" = None  # type: ignore[assignment]  # always given
+
+    async def changes(self) -> AsyncIterator[list[str]]:
+        while True:
+            yield await self.queue.get()
+
+
+async def test_each_change_is_another_try(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    queue: asyncio.Queue[list[str]] = asyncio.Queue()
+    loads: list[Loaded | Exception] = [SyntaxError("oh"), LoadError("no such"), host(Services(First))]
+
+    def load() -> Loaded:
+        found = loads.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async with Generations(host(Services(First))) as generations:
+        working = asyncio.create_task(reload_on_change(generations, load, Told((HERE,), queue=queue)))
+        await until(lambda: "watches /srv/app" in caplog.text)
+        for words in ("SyntaxError: oh", "no such; the application", "INFO"):
+            queue.put_nowait(["/srv/app/a.py"])
+            left = len(loads)
+            await until(lambda left=left, words=words: len(loads) < left and words in caplog.text)  # type: ignore[misc]  # bound now
+        await until(lambda: "reloaded after a.py changed" in caplog.messages)
+        working.cancel()
+        await asyncio.wait([working])
+    assert caplog.text.count("serves on") == 2
+
+
+async def test_many_files_are_named_in_part(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with Generations(host(Services(First))) as generations:
+        paths = [f"/srv/app/{name}.py" for name in "abcde"]
+        assert await reload(generations, lambda: host(Services(First)), nullcontext(), paths)
+    assert "reloaded after a.py, b.py, c.py and 2 more changed" in caplog.messages
