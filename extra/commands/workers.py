@@ -14,12 +14,13 @@ as well, which leave it to the parent.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
@@ -48,45 +49,56 @@ GRACE_S: Final = 5.0
 def supervise(target: str, options: RunOptions) -> int:
     """Run `options.workers` workers until a signal ends them, and return the exit status as `run` does."""
     tls_context(options)  # what is wrong with it is said once, and here
-    try:
-        listening = listening_socket(options)
-    except OSError as error:
-        logger.error("cannot listen on %s: %s", place_of(options), error.strerror or error)
-        return 1
-    with listening:
-        status = Supervisor(target, options, listening).run()
-        if options.uds:
-            with suppress(FileNotFoundError):
-                os.unlink(options.uds)
-    return status
+    with ExitStack() as stack:
+        try:
+            listening = listening_sockets(options, stack)
+        except OSError as error:
+            logger.error("cannot listen on %s: %s", place_of(options), error.strerror or error)
+            return 1
+        return Supervisor(target, options, listening).run()
 
 
-def listening_socket(options: RunOptions) -> socket.socket:
-    """Return a socket that listens where the options say. Raises OSError."""
+def listening_sockets(options: RunOptions, stack: ExitStack) -> list[socket.socket]:
+    """Return sockets that listen where the options say, one for each address of a host.
+
+    They are closed with `stack`, and the path of a Unix socket is removed with it. Raises OSError.
+    """
     if options.fd >= 0:
-        bound = socket.socket(fileno=os.dup(options.fd))
-    elif options.uds:
+        return [stack.enter_context(socket.socket(fileno=os.dup(options.fd)))]
+    sockets = []
+    if options.uds:
         if is_answered(options.uds):
-            raise OSError(f"{options.uds} is in use")
-        with suppress(FileNotFoundError):
-            os.unlink(options.uds)
-        bound = socket.socket(socket.AF_UNIX)
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        remove(options.uds)
+        bound = stack.enter_context(socket.socket(socket.AF_UNIX))
         bound.bind(options.uds)
+        stack.callback(remove, options.uds)
+        sockets.append(bound)
     else:
-        place = socket.getaddrinfo(
+        places = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(place[0], place[1])
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(place[4])
-    bound.listen(options.backlog)
-    return bound
+        )
+        for family, kind, _, _, address in dict.fromkeys(places):
+            bound = stack.enter_context(socket.socket(family, kind))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the other has one of its own
+            bound.bind(address)
+            sockets.append(bound)
+    for bound in sockets:
+        bound.listen(options.backlog)
+    return sockets
+
+
+def remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 class Worker:
     """One process, as its parent sees it."""
 
-    def __init__(self, target: str, options: RunOptions, listening: socket.socket) -> None:
+    def __init__(self, target: str, options: RunOptions, listening: list[socket.socket]) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.is_ready = False
@@ -108,7 +120,7 @@ class Worker:
 class Supervisor:
     """The parent of the workers. Runs in the main thread, and takes the signals."""
 
-    def __init__(self, target: str, options: RunOptions, listening: socket.socket) -> None:
+    def __init__(self, target: str, options: RunOptions, listening: list[socket.socket]) -> None:
         self._target = target
         self._options = options
         self._listening = listening
@@ -167,7 +179,7 @@ class Supervisor:
                 pipes[each].hear()
         if not self._announced and all(worker.is_ready for worker in self._workers):
             self._announced = True
-            address = self._listening.getsockname()
+            address = self._listening[0].getsockname()
             shown = address if isinstance(address, str) else (address[0], address[1])
             announce(f"with {len(self._workers)} workers", shown, self._options)
 
@@ -216,7 +228,7 @@ def ending_of(process: SpawnProcess) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def work(target: str, options: RunOptions, listening: socket.socket, pipe: Connection) -> None:
+def work(target: str, options: RunOptions, listening: list[socket.socket], pipe: Connection) -> None:
     """Serve, in a worker. Ends the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the terminal it comes to the parent as well
     set_up_log(options.log_level, options.log_config)
@@ -230,7 +242,7 @@ def work(target: str, options: RunOptions, listening: socket.socket, pipe: Conne
         asyncio.get_running_loop().remove_reader(pipe.fileno())
         stop()
 
-    serving = serve(target, options, sockets=[listening], signals=(signal.SIGTERM,), began=began)
+    serving = serve(target, options, sockets=listening, signals=(signal.SIGTERM,), began=began)
     with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
         status = runner.run(serving)
     raise SystemExit(status)

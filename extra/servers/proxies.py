@@ -4,13 +4,19 @@ A proxy says it in `X-Forwarded-For` and `X-Forwarded-Proto`. Anybody can send t
 only from a peer that is trusted, and of the addresses only those that a trusted one has added.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
 
 from extra.http import Request
 
 __all__ = ["TrustedProxies"]
 
-SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+REMEMBERED: Final = 1024
+"""Addresses of which it is known whether they are believed: looking takes some microseconds."""
 
 
 class TrustedProxies:
@@ -28,8 +34,10 @@ class TrustedProxies:
         self._everybody = "*" in parts
         self._networks: list[IPv4Network | IPv6Network] = [ip_network(part) for part in parts if part != "*"]
 
-    def trusts(self, address: str) -> bool:
-        """Return whether the peer at `address`, without a port, is believed."""
+        self.trusts: Callable[[str], bool] = lru_cache(REMEMBERED)(self._trusts)
+        """Return whether the peer at an address, without a port, is believed."""
+
+    def _trusts(self, address: str) -> bool:
         if self._everybody:
             return True
         try:
@@ -43,13 +51,22 @@ class TrustedProxies:
 
         The client is the last address that no trusted proxy has; its port is not known, and 0.
         """
-        if not self.trusts(request.client.rpartition(":")[0].strip("[]")):
+        passed: list[bytes] = []
+        said = b""
+        for (
+            name,
+            value,
+        ) in request.headers:  # not `header`, which costs ten times as much
+            if name == b"x-forwarded-for":
+                passed += value.split(b",")
+            elif name == b"x-forwarded-proto":
+                said = value
+        if not (passed or said) or not self.trusts(request.client.rpartition(":")[0].strip("[]")):
             return
-        scheme = (request.header("x-forwarded-proto") or "").rpartition(",")[2].strip().lower()
+        scheme = said.rpartition(b",")[2].strip().lower().decode("latin-1")
         if scheme in SCHEMES:
             request.scheme = SCHEMES[scheme]
-        passed = (request.header("x-forwarded-for") or "").split(",")
-        hops = [hop for part in passed if (hop := without_port(part.strip()))]
+        hops = [hop for part in passed if (hop := without_port(part.strip().decode("latin-1")))]
         if hops:
             host = next((hop for hop in reversed(hops) if not self.trusts(hop)), hops[0])
             request.client = f"[{host}]:0" if ":" in host else f"{host}:0"

@@ -12,10 +12,18 @@ from typing import Any
 
 import pytest
 
-from extra import Request, Service, on
-from extra.commands.logs import log_access, set_up_log
-from extra.commands.options import RunOptions
-from extra.commands.running import loop_factory, run, serve, url_of
+from extra import Service, on
+from extra.commands.logs import set_up_log
+from extra.commands.options import OptionError, RunOptions
+from extra.commands.running import (
+    loop_factory,
+    proxies_of,
+    run,
+    serve,
+    until_set,
+    url_of,
+    watched_by,
+)
 from tests.fakes.asgi import until
 
 
@@ -150,12 +158,53 @@ def test_run_makes_its_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loop_factory("auto") is not loop_factory("asyncio")
 
 
-def test_access_log_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    log_access(Request("GET", b"/a\x1b[2J\n", client="x:1"), 200, 5, 0.0012)
-    assert caplog.messages == ['x:1 "GET /a\\x1b[2J\\n" 200 5 bytes 1.2 ms']
-
-
 def test_urls() -> None:
     assert url_of("::1", 5) == "http://[::1]:5"
     assert url_of("127.0.0.1", 5) == "http://127.0.0.1:5"
+    assert url_of("::1", 5, secure=True) == "https://[::1]:5"
+
+
+def test_workers_and_reloading_need_a_name() -> None:
+    for options in ({"workers": 2}, {"reload": True}):
+        with pytest.raises(OptionError, match="module:app"):
+            run(Hello, **options)
+
+
+def test_directories_that_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    assert watched_by(RunOptions()).directories == (tmp_path,)
+    assert watched_by(RunOptions(app_dir="a")).directories == (tmp_path / "a",)
+    assert watched_by(RunOptions(app_dir="a", reload_dirs=(".",))).directories == (tmp_path,)
+    with pytest.raises(OptionError, match=r"reload_dirs: .*nowhere"):
+        watched_by(RunOptions(reload_dirs=("nowhere",)))
+
+
+def test_proxies_are_those_of_the_option_the_environment_or_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    usual = proxies_of(RunOptions())
+    assert usual is not None
+    assert usual.trusts("127.0.0.1")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "192.0.2.1")
+    told = proxies_of(RunOptions())
+    assert told is not None
+    assert (told.trusts("127.0.0.1"), told.trusts("192.0.2.1")) == (False, True)
+    assert proxies_of(RunOptions(proxy_headers=False)) is None
+    with pytest.raises(OptionError):
+        proxies_of(RunOptions(forwarded_allow_ips="x"))
+
+
+async def test_work_ends_with_the_event_or_by_what_it_raises() -> None:
+    event = asyncio.Event()
+
+    async def work() -> None:
+        event.set()
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    await until_set(event, work())
+    event.clear()
+    with pytest.raises(ZeroDivisionError):
+        await until_set(event, fail())

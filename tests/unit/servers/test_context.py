@@ -64,3 +64,8 @@ async def test_some_header_fields_are_in_every_response() -> None:
 async def test_answers_are_timed_by_a_clock_that_goes_on_within_a_turn() -> None:
     async with Server(hello) as server:
         assert server.context.stopwatch is perf_counter
+
+
+async def test_date_and_server_can_be_left_out() -> None:
+    async with Server(hello, server_name="", dated=False, headers=[("X-Y", "z")]) as server:
+        assert server.context.common_lines == "X-Y: z\r\n"
