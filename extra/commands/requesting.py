@@ -148,6 +148,8 @@ async def print_body(response: Response, output: BinaryIO) -> None:
             stream.close()
     elif isinstance(response.body, bytes):
         output.write(response.body)
+        if output.isatty() and response.body and not response.body.endswith(b"\n"):
+            output.write(b"\n")  # so that the prompt has a line of its own
     else:
         async for part in response.body:
             output.write(part)

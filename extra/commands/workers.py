@@ -193,7 +193,8 @@ class Supervisor:
             self._workers.remove(worker)
             worker.pipe.close()
             if worker.is_ready:
-                logger.warning("worker %d has ended (%s)", worker.process.pid, ending_of(worker.process))
+                level = logging.WARNING if worker.process.exitcode else logging.INFO
+                logger.log(level, "worker %d has ended (%s)", worker.process.pid, ending_of(worker.process))
                 self._start()
             elif not self._announced:
                 logger.error("a worker has ended before it served: see above")

@@ -401,3 +401,19 @@ def test_one_request_without_a_server(folder: Path) -> None:
     status, output, errors = request("telling:app", "GET", "nowhere")
     assert (status, output) == (2, "")
     assert "PATH: 'nowhere'" in errors
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_in_code_the_names_are_the_same(folder: Path, workers: int) -> None:
+    (folder / "started.py").write_text(
+        "import extra\n"
+        'if __name__ == "__main__":\n'
+        f"    raise SystemExit(extra.run('telling:app', port=0, workers={workers}, server_header=False,\n"
+        "        headers=[('X-One', '1')], limit_concurrency=5, access_log=False))\n"
+    )
+    with (
+        Running(cwd=folder, command=("started",), variables={"PYTHONSAFEPATH": ""}) as running,
+        asked(running) as answer,
+    ):
+        assert (answer.headers["server"], answer.headers["x-one"]) == (None, "1")
+    assert not running.count('"GET /')

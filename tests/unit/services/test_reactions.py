@@ -110,3 +110,59 @@ def test_parameter_that_comes_from_nowhere_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"^Wrong\.hear: parameter 'c' can come from nowhere"):
         Services(Wrong)
+
+
+class Numbered(Service):
+    """Hears and answers, and says which one it is."""
+
+    def __init__(self, number: int, heard: list[tuple[int, object]]) -> None:
+        self.number = number
+        self.heard = heard
+        self.some = asyncio.Event()
+
+    @on(TOPIC="news")
+    async def hear(self, message: Message) -> None:
+        self.heard.append((self.number, message.data))
+        self.some.set()
+
+    @on(REQUEST="who")
+    async def who(self) -> int:
+        return self.number
+
+
+async def test_successor_goes_on_where_the_other_stands() -> None:
+    heard: list[tuple[int, object]] = []
+    async with Broker() as broker:
+        old, new = Numbered(1, heard), Numbered(2, heard)
+        async with Services(old, broker=broker) as before:
+            await broker.publish("news", "a")
+            await old.some.wait()
+            after = Services(new)
+            after.succeed(before)
+            after.attach(broker)
+            async with after:
+                await broker.publish("news", "b")
+                await new.some.wait()
+                assert heard == [(1, "a"), (2, "b")]
+                assert (await new.ask("who", {})).data == 2
+
+
+async def test_successor_that_cannot_react_gives_the_reactions_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[int, object]] = []
+
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with Broker() as broker:
+        old = Numbered(1, heard)
+        async with Services(old, broker=broker) as before:
+            after = Services(Numbered(2, heard))
+            after.succeed(before)
+            after.attach(broker)
+            monkeypatch.setattr(after._reactions[-1], "start", fail)
+            with pytest.raises(ZeroDivisionError):
+                await after.__aenter__()
+            await broker.publish("news", "a")
+            await old.some.wait()
+            assert heard == [(1, "a")]
+            assert (await old.ask("who", {})).data == 1

@@ -153,3 +153,27 @@ async def test_usual_timer_is_that_of_the_event_loop() -> None:
     await timer.sleep_until(before)
     await timer.sleep_until(before + 0.001)
     assert timer.now() >= before
+
+
+async def test_retired_method_is_called_no_more_and_a_call_under_way_ends() -> None:
+    for is_calling in (True, False):
+        timer, begun, go_on, ended = FakeTimer(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def method(
+            begun: asyncio.Event = begun, go_on: asyncio.Event = go_on, ended: asyncio.Event = ended
+        ) -> None:
+            begun.set()
+            await go_on.wait()
+            ended.set()
+
+        async with Services(calling(method), timer=timer) as services:
+            await timer.due()
+            if is_calling:
+                await timer.move(105)
+                await begun.wait()
+            (schedule,) = services._schedules
+            (task,) = services._scheduled
+            schedule.retire()
+            go_on.set()
+            await asyncio.wait([task])
+            assert ended.is_set() == is_calling
