@@ -212,7 +212,7 @@ class Supervisor:
         deadline = monotonic() + self._options.timeout_graceful_shutdown + GRACE_S
         told = 0
         while self._workers:
-            if told < min(self._told, 2):
+            while told < min(self._told, 2):
                 told += 1
                 for worker in self._workers:
                     worker.process.terminate()

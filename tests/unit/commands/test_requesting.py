@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from extra import Request, Service, Socket, on
 from extra.commands.options import OptionError
-from extra.commands.requesting import body_of, request
+from extra.commands.requesting import body_of, head_of, print_body, request
+from extra.http import Response, Stream, StreamingResponse
 
 
 class Rooms(Service):
@@ -88,3 +90,48 @@ def test_bad_values_name_their_option(tmp_path: Path) -> None:
         assert caught.value.name == name
     (tmp_path / "body").write_bytes(b"\0x")
     assert body_of(f"@{tmp_path}/body") == b"\0x"
+
+
+class Taker:
+    """Says two things, and ends."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+
+    def opened(self, stream: Stream) -> None:
+        assert stream.writable
+        assert stream.write_buffer_size() == 0
+        stream.pause_reading()
+        stream.resume_reading()
+        stream.write(b"one ")
+        stream.write(b"two")
+        stream.abort()
+
+    def writable(self) -> None: ...
+    def closed(self) -> None:
+        self.ended += 1
+
+
+async def test_stream_is_printed_to_its_end() -> None:
+    output, taker = BytesIO(), Taker()
+    await print_body(StreamingResponse(taker), output)
+    assert output.getvalue() == b"one two"
+    assert taker.ended == 1
+
+
+def test_websocket_has_no_body(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    headers = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
+    assert request(f"{HERE}:Rooms", method="GET", path="/echo", headers=headers, include=True) == 0
+    assert capsysbinary.readouterr().out == b"101 Switching Protocols\n\n"
+
+
+async def test_prompt_has_a_line_of_its_own() -> None:
+    class Terminal(BytesIO):
+        def isatty(self) -> bool:
+            return True
+
+    output = Terminal()
+    await print_body(Response(200, body=b"a"), output)
+    await print_body(Response(200, body=b"b\n"), output)
+    assert output.getvalue() == b"a\nb\n"
+    assert head_of(Response(799)) == b"799\nContent-Length: 0\n\n"
