@@ -1,12 +1,14 @@
 """Files that change, with watchfiles, and what is done about it: `--reload`."""
 
 import asyncio
+import importlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from extra.commands.generations import Generations
@@ -24,6 +26,9 @@ GROUPING_S: Final = 1.6
 """For so long at most, changes that follow each other are waited for."""
 
 SHOWN_FILES: Final = 3
+
+NOT_THEIRS: Final = (str(Path(__file__).parents[1]), importlib.__file__, "<frozen importlib")
+"""Files of which calls in a traceback say nothing to whoever has written the application."""
 
 SERVES_ON: Final = "the application that was there serves on"
 
@@ -103,9 +108,20 @@ async def reload(
             await generations.replace(load())
     except LoadError as error:
         logger.error("not reloaded after %s%s changed: %s; %s", names, more, error, SERVES_ON)
-    except (Exception, SystemExit):
-        logger.exception("not reloaded after %s%s changed: %s", names, more, SERVES_ON)
+    except (Exception, SystemExit) as error:
+        trace = traceback_of(error)
+        logger.error("not reloaded after %s%s changed: %s", names, more, SERVES_ON, exc_info=trace)
     else:
         logger.info("reloaded after %s%s changed", names, more)
         return True
     return False
+
+
+def traceback_of(
+    error: BaseException,
+) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """Return an error for the log, without the calls that led from us to the application's own code."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(NOT_THEIRS):
+        trace = trace.tb_next
+    return type(error), error, trace

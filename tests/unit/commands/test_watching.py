@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import walk_tb
 
 import pytest
 
 from extra import Service, Services, on
 from extra.commands.generations import Generations
-from extra.commands.loading import Loaded, LoadError, host
-from extra.commands.watching import Watched, reload, reload_on_change
+from extra.commands.loading import Loaded, LoadError, find, host
+from extra.commands.watching import Watched, reload, reload_on_change, traceback_of
 from tests.fakes.asgi import until
 
 HERE = Path("/srv/app")
@@ -90,3 +92,20 @@ async def test_many_files_are_named_in_part(caplog: pytest.LogCaptureFixture) ->
         paths = [f"/srv/app/{name}.py" for name in "abcde"]
         assert await reload(generations, lambda: host(Services(First)), nullcontext(), paths)
     assert "reloaded after a.py, b.py, c.py and 2 more changed" in caplog.messages
+
+
+def test_traceback_begins_with_the_code_of_the_application(tmp_path: Path) -> None:
+    (tmp_path / "failing_module.py").write_text("def fail():\n    1 / 0\nfail()\n")
+    try:
+        find("failing_module", directory=str(tmp_path))
+    except ZeroDivisionError as error:
+        _, _, trace = traceback_of(error)
+        frames = [frame.f_code.co_filename for frame, _ in walk_tb(trace)]
+        assert frames[0] == __file__  # which stands for whoever calls
+        error.__traceback__ = trace.tb_next if trace is not None else None
+        _, _, trace = traceback_of(error)
+        assert [Path(frame.f_code.co_filename).name for frame, _ in walk_tb(trace)] == 2 * [
+            "failing_module.py"
+        ]
+    finally:
+        sys.path.remove(str(tmp_path))
