@@ -30,6 +30,23 @@ async def test_wsgi_application_answers_on_our_server() -> None:
         assert b"".join([part async for part in response.body]) == b"POST /a b c=d abc"
 
 
+def environ_of(method: str, path: str, body: bytes = b"") -> dict[str, Any]:
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    environ.update(
+        {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_TYPE": "text/plain",
+            "QUERY_STRING": "",
+            "SCRIPT_NAME": "",
+            "wsgi.input": io.BytesIO(body),
+        }
+    )
+    return environ
+
+
 seen: list[str] = []
 
 
@@ -47,19 +64,7 @@ class Greeter(Service):
 
 @pytest.mark.slow
 def test_services_answer_behind_wsgi() -> None:
-    environ: dict[str, Any] = {}
-    setup_testing_defaults(environ)
-    environ.update(
-        {
-            "REQUEST_METHOD": "POST",
-            "PATH_INFO": "/greet/ann",
-            "CONTENT_LENGTH": "2",
-            "CONTENT_TYPE": "text/plain",
-            "QUERY_STRING": "",
-            "SCRIPT_NAME": "",
-            "wsgi.input": io.BytesIO(b"ok"),
-        }
-    )
+    environ = environ_of("POST", "/greet/ann", b"ok")
     started: list[Any] = []
 
     def start_response(
