@@ -121,9 +121,9 @@ class Services:
             raise
         if response.content_type == PROBLEM and self._shows_pages and wants_page(request):
             as_page(response)
-        if type(response.body) is Parts and request.method == "HEAD":
+        if isinstance(response.body, Parts) and request.method == "HEAD":
             await response.body.aclose()
-        elif type(response.body) is Parts:
+        elif isinstance(response.body, Parts):
             self._keep(response.body)
         if request.unfinished:
             if isinstance(response.body, Parts):
