@@ -19,6 +19,7 @@ __all__ = [
     "EngineUnavailable",
     "ExtraError",
     "Forbidden",
+    "GroupConflict",
     "InvalidCommand",
     "InvalidCursor",
     "InvalidFilter",
@@ -26,6 +27,7 @@ __all__ = [
     "InvalidTopic",
     "LimitExceeded",
     "LocalProtocolError",
+    "NotDelivered",
     "PreconditionFailed",
     "ProtocolError",
     "RemoteProtocolError",
@@ -135,6 +137,25 @@ class SessionTakenOver(ExtraError):
 
     code = "session_taken_over"
     connection_survives = False
+
+
+class GroupConflict(ExtraError):
+    """A member asks for another kind of group than the one that the others are in."""
+
+    code = "group_conflict"
+
+
+class NotDelivered(ExtraError):
+    """A message of a group was acknowledged, or given back, by who does not hold it.
+
+    `offsets` are those that it does not hold: of several, the others count.
+    """
+
+    code = "not_delivered"
+
+    def __init__(self, detail: str, offsets: list[int] | None = None) -> None:
+        super().__init__(detail)
+        self.offsets = offsets or []
 
 
 class BrokerClosed(ExtraError):

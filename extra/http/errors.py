@@ -57,6 +57,8 @@ STATUSES: Final[Mapping[str, int]] = {
     "unrecoverable_position": 410,
     "precondition_failed": 412,
     "topic_closed": 409,
+    "group_conflict": 409,
+    "not_delivered": 409,
     "redirect": 302,
     "conflict": 409,
     "gone": 410,

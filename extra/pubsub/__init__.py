@@ -8,6 +8,10 @@ from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.gaps import GapTeller, describe_gap
+from extra.pubsub.group import Group, GroupMember, Refusal
+from extra.pubsub.group_messages import GroupMessages
+from extra.pubsub.group_options import GroupOptions, check_delay
+from extra.pubsub.groups import Groups
 from extra.pubsub.log import Log, Slice
 from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import FORMS_LIMIT, FrameCache, Gap, Message, Receipt, WireForm, compose
@@ -34,6 +38,11 @@ __all__ = [
     "FrameCache",
     "Gap",
     "GapTeller",
+    "Group",
+    "GroupMember",
+    "GroupMessages",
+    "GroupOptions",
+    "Groups",
     "Log",
     "Member",
     "MemoryEngine",
@@ -50,6 +59,7 @@ __all__ = [
     "Presence",
     "PresencePage",
     "Receipt",
+    "Refusal",
     "Replay",
     "RetainedMessages",
     "Scheduled",
@@ -59,6 +69,7 @@ __all__ = [
     "Slice",
     "SystemClock",
     "WireForm",
+    "check_delay",
     "check_presence",
     "compose",
     "describe_gap",

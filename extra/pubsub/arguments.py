@@ -17,6 +17,7 @@ __all__ = [
     "KEY_LIMIT_BYTES",
     "TTL_LEAST_S",
     "TTL_MOST_S",
+    "check_group",
     "check_history",
     "check_publication",
     "check_scheduled",
@@ -103,6 +104,34 @@ def check_subscription(
     _check_reading(filters, since, retained)
     if overflow is not None and not isinstance(overflow, str):
         raise _wrong("overflow", "a string or None", overflow)
+
+
+def check_group(
+    name: object,
+    member: object,
+    ack_wait: object,
+    max_unacknowledged: object,
+    max_deliveries: object,
+    dead_letters: object,
+    order: object,
+    expires: object,
+) -> None:
+    """Check the types of what is given to `group`. Raises TypeError."""
+    if not isinstance(name, str):
+        raise _wrong("name", "a string", name)
+    texts = {"member": member, "dead_letters": dead_letters, "order": order}
+    for argument, value in texts.items():
+        if value is not None and not isinstance(value, str):
+            raise _wrong(argument, "a string or None", value)
+    for argument, value in {"ack_wait": ack_wait, "expires": expires}.items():
+        if value is not None and not isinstance(value, (int, float)):
+            raise _wrong(argument, "a number of seconds or None", value)
+    for argument, value in {
+        "max_unacknowledged": max_unacknowledged,
+        "max_deliveries": max_deliveries,
+    }.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise _wrong(argument, "a whole number or None", value)
 
 
 def check_history(filters: tuple[object, ...], since: object, limit: object, retained: object) -> None:

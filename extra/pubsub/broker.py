@@ -31,6 +31,7 @@ from extra.errors import (
     LimitExceeded,
 )
 from extra.pubsub.arguments import (
+    check_group,
     check_history,
     check_publication,
     check_scheduled,
@@ -40,11 +41,14 @@ from extra.pubsub.arguments import (
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
+from extra.pubsub.group_messages import GroupMessages
+from extra.pubsub.group_options import GroupOptions
+from extra.pubsub.groups import Groups
 from extra.pubsub.idempotency import Remembered, Run, digest
 from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
-from extra.pubsub.named import NamedSession, NamedSessions
+from extra.pubsub.named import NamedSession, NamedSessions, check_name
 from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
@@ -95,6 +99,11 @@ class BrokerLimits:
     presence_grace_s: float = 10.0
     named_sessions_limit: int = 10_000
     session_expiry_s: float = 7 * 86_400.0
+    groups_limit: int = 1_000
+    group_members_limit: int = 1_000
+    group_window_limit_messages: int = 10_000
+    group_window_limit_bytes: int = 16 * 1024 * 1024
+    group_expiry_s: float = 7 * 86_400.0
 
 
 @final
@@ -171,6 +180,7 @@ class Broker(Delivery):
         self.named = NamedSessions(
             self.engine, self.limits.named_sessions_limit, self.limits.session_expiry_s
         )
+        self.groups = Groups(self)
         self.swept_at = 0.0
         self.was_entered = False
         self.is_open = False
@@ -195,12 +205,14 @@ class Broker(Delivery):
             self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
         self.is_open = True
         self.named.restore()
+        self.groups.restore()
         self.scheduler.restore()
         self.scheduler.deliver()
 
     async def close(self) -> None:
         """End all sessions, and with them the iterations in process, and close the engine. Idempotent."""
         self.is_open = False
+        await self.groups.close()
         for session in list(self.sessions.values()):
             self.close_session(session)
             session.consumer.broker_closed()
@@ -243,6 +255,7 @@ class Broker(Delivery):
             self.scheduler.deliver()
             self.presence.sweep(self.swept_at)
             self.named.sweep(self.clock.time(), self.delivered)
+            self.groups.sweep(self.swept_at, self.clock.time())
 
     # Publishing
 
@@ -516,6 +529,56 @@ class Broker(Delivery):
             ack,
             expires,
         )
+
+    def group(
+        self,
+        name: str,
+        *filters: str,
+        since: str = "now",
+        member: str | None = None,
+        ack_wait: float | None = None,
+        max_unacknowledged: int | None = None,
+        max_deliveries: int | None = None,
+        dead_letters: str | None = None,
+        order: str | None = None,
+        expires: float | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> GroupMessages:
+        """Return a member's share of what a group reads, as an async context manager and iterator.
+
+        Each message goes to one member, which acknowledges it within `ack_wait` seconds (30): or it goes to
+        another, as it does when the member leaves or gives it back. Nobody has more than `max_unacknowledged`
+        (100) at a time. After `max_deliveries` tries a message goes to the topic `dead_letters`. With `order`
+        "topic" or "key" (the message's header `key`), one comes when the one before it on its topic, or of
+        its key, is done. The first member of a group says what it is like and, the first time, where it
+        begins (`since`); the others say the same or nothing. The broker keeps it for `expires` seconds
+        without members.
+
+        Raises:
+            TypeError: an argument is not of its type; InvalidCommand: there is no filter.
+
+        Raises, on entering:
+            GroupConflict, InvalidFilter, InvalidCursor, InvalidCommand, LimitExceeded, EngineUnavailable,
+            BrokerClosed.
+        """
+        check_subscription(filters, since, None, None)
+        check_group(name, member, ack_wait, max_unacknowledged, max_deliveries, dead_letters, order, expires)
+        options = GroupOptions(ack_wait, max_unacknowledged, max_deliveries, dead_letters, order, expires)
+        return GroupMessages(self, name, list(filters), since, options, self.member_id(member), on_gap)
+
+    def member_id(self, member: str | None) -> str:
+        """Return under which id somebody is a member of a group: one of its own when it says none."""
+        if member is not None:
+            check_name("member", member)
+            return member
+        self.session_number += 1
+        return f"{self.engine.epoch()}-m{self.session_number}"
+
+    async def begins_after(self, filters: list[str], since: Since) -> int:
+        """Return after which offset `since` begins. Raises InvalidCursor, EngineUnavailable, BrokerClosed."""
+        self._check_is_open()
+        _, after, _ = await self._start(filters, since, self.delivered)
+        return after
 
     def shown(self, filters: list[str], presence: object, member: str | None) -> bytes | None:
         """Return what a subscriber shows where it is present, as JSON; None when it is not.
@@ -971,6 +1034,7 @@ class Broker(Delivery):
             "overflows": self.overflows_total,
             "gaps": self.gaps_total,
         }
+        figures.update(self.groups.figures())
         figures.update(self.engine.figures())
         return figures
 

@@ -39,13 +39,15 @@ class Message:
     `size` is what it is counted as, in bytes, by everything that is bounded. `time` and `expires_at` are Unix
     seconds, `appended_at` monotonic ones; `expires_at` 0.0 means never. Before `place`, `offset` is 0.
     `close` True says that the message is the last of its topic, False that it opens the topic anew if that
-    was closed.
+    was closed. `deliveries` is how often a group has handed it out, this time included, and 1 outside of
+    groups.
     """
 
     __slots__ = (
         "appended_at",
         "close",
         "content_type",
+        "deliveries",
         "epoch",
         "expires_at",
         "frame_bytes",
@@ -80,6 +82,7 @@ class Message:
         self.expires_at = expires_at
         self.retained = retained
         self.close = close
+        self.deliveries = 1
         self.offset = 0
         self.epoch = ""
         self.time = 0.0
@@ -101,6 +104,22 @@ class Message:
         self.offset = offset
         self.appended_at = now
         self.time = time
+
+    def delivered_again(self, deliveries: int) -> Message:
+        """Return a copy that says how often it has been handed out. Only `frames` are not copied."""
+        again = Message(
+            self.topic,
+            self.payload,
+            self.kind,
+            content_type=self.content_type,
+            headers=self.headers,
+            expires_at=self.expires_at,
+            retained=self.retained,
+            close=self.close,
+        )
+        again.place(self.epoch, self.offset, self.appended_at, self.time)
+        again.deliveries = deliveries
+        return again
 
     @property
     def cursor(self) -> str:

@@ -21,7 +21,7 @@ from extra.pubsub.engine import Engine
 from extra.pubsub.position import format_cursor
 from extra.pubsub.session import CLOSED, Session
 
-__all__ = ["NamedSession", "NamedSessions", "check_session_name"]
+__all__ = ["NamedSession", "NamedSessions", "check_name"]
 
 KIND: Final = "session"
 """The kind of the states that keep them, by name."""
@@ -125,7 +125,7 @@ class NamedSessions:
         Raises:
             InvalidCommand: the name or the time is not one. LimitExceeded: there are too many.
         """
-        check_session_name(name)
+        check_name(KIND, name)
         if expires_s is not None and not EXPIRY_LEAST_S <= expires_s <= self.expiry_s:
             raise InvalidCommand(
                 f"expires {expires_s:g}: a number of seconds from {EXPIRY_LEAST_S:g} to {self.expiry_s:g}"
@@ -271,13 +271,10 @@ class NamedSessions:
         self.engine.keep_state(KIND, named.name, json.dumps(kept, separators=(",", ":")).encode())
 
 
-def check_session_name(name: str) -> None:
+def check_name(kind: str, name: str) -> None:
     """Raise InvalidCommand unless `name` is one: 1 to 128 bytes, printable, and no `/`."""
-    if (
-        not 0 < len(name.encode(errors="surrogatepass")) <= NAME_LIMIT_BYTES
-        or not name.isprintable()
-        or "/" in name
-    ):
+    size = len(name.encode(errors="surrogatepass"))
+    if not 0 < size <= NAME_LIMIT_BYTES or not name.isprintable() or "/" in name:
         raise InvalidCommand(
-            f"session {name[:80]!r}: a name of 1 to {NAME_LIMIT_BYTES} printable bytes without '/'"
+            f"{kind} {name[:80]!r}: a name of 1 to {NAME_LIMIT_BYTES} printable bytes without '/'"
         )
