@@ -24,6 +24,9 @@ AIOHTTPHandler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse
 FRAME_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """What aiohttp takes of a WebSocket at a time; the application's own limit is usually smaller."""
 
+PING_INTERVAL_S: Final = 20.0
+"""How long a WebSocket may be silent before the peer is asked; no answer in half of it, and it has gone."""
+
 ABNORMAL_CLOSURE: Final = 1006
 FRAMING: Final = ("content-length", "transfer-encoding", "connection")
 
@@ -152,7 +155,9 @@ class _Socket:
     async def _accept(self, message: Message) -> None:
         subprotocol = message.get("subprotocol")
         socket = web.WebSocketResponse(
-            protocols=[subprotocol] if subprotocol else [], max_msg_size=FRAME_LIMIT_BYTES
+            protocols=[subprotocol] if subprotocol else [],
+            max_msg_size=FRAME_LIMIT_BYTES,
+            heartbeat=PING_INTERVAL_S,
         )
         socket.headers.extend(_fields_of(message))
         await socket.prepare(self._request)

@@ -8,7 +8,7 @@ order. Files are read and written in threads, a piece at a time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO, Final
 from urllib.parse import unquote
 
@@ -36,6 +36,9 @@ async def serve_file(application: ASGI, requests: BinaryIO, responses: BinaryIO)
 
     What is no request is answered with its error, and is the last, as is one whose response breaks off. One
     that is not whole is answered as far as the application does without the rest. The files stay open.
+
+    Raises:
+        LocalProtocolError: the application has answered with a head that cannot be written.
     """
     reading = _Requests(requests)
     count = 0
@@ -51,14 +54,15 @@ async def serve_file(application: ASGI, requests: BinaryIO, responses: BinaryIO)
             return count
         count += 1
         try:
-            await _answer(application, head, reading, responses)
-        except ConnectionAbortedError:  # there is no telling where its response ends
+            goes_on = await _answer(application, head, reading, responses)
+        except ConnectionAbortedError:
             return count
-        if not head.keep_alive:
+        if not (goes_on and head.keep_alive):
             return count
 
 
-async def _answer(application: ASGI, head: RequestHead, reading: "_Requests", responses: BinaryIO) -> None:
+async def _answer(application: ASGI, head: RequestHead, reading: "_Requests", responses: BinaryIO) -> bool:
+    """Answer one request, and return whether there is telling where the response ends."""
     target, _, query = head.target.partition(b"?")
     scope = http_scope(
         head.method,
@@ -71,7 +75,8 @@ async def _answer(application: ASGI, head: RequestHead, reading: "_Requests", re
     body = reading.body() if head.has_body else _nothing()
     async with ASGICall(application, scope, body) as call:
         status, headers = await call.head()
-        chunked = status not in BODILESS and not _has_length(headers) and head.http_version == "1.1"
+        framed = status in BODILESS or _has_length(headers)
+        chunked = not framed and head.http_version == "1.1"
         if chunked:
             headers = [*headers, (b"transfer-encoding", b"chunked")]
         lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
@@ -82,13 +87,15 @@ async def _answer(application: ASGI, head: RequestHead, reading: "_Requests", re
         if chunked and head.method != "HEAD":
             await _write(responses, LAST_CHUNK)
     await reading.skip_body()
+    return framed or chunked
 
 
 class _Requests:
     """What a file holds, parsed as it is read."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        # What is there, of a pipe: `read` of a file with a buffer waits until all that was asked for is.
+        self._read: Callable[[int], bytes | None] = getattr(file, "read1", file.read)
         self._parser = HTTP1Parser()
         self._in_body = False
 
@@ -126,7 +133,7 @@ class _Requests:
 
     async def _next(self) -> RequestEvent | None:
         while (event := self._parser.next_event()) is None:
-            data = await asyncio.to_thread(self._file.read, PIECE_BYTES)
+            data = await asyncio.to_thread(self._read, PIECE_BYTES)
             if not data:
                 return None
             self._parser.receive_data(data)
@@ -148,5 +155,7 @@ async def _write(file: BinaryIO, data: bytes) -> None:
 
 
 def _write_now(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
+    rest = memoryview(data)
+    while rest:  # a file without a buffer may take less than all
+        rest = rest[file.write(rest) :]
     file.flush()

@@ -50,6 +50,7 @@ def asgi_of_messaging(application: MessagingApplication) -> ASGI:
         feeding = asyncio.create_task(_feed(receive, channels, answering))
         try:
             await _reply(channels.reply, send)
+            channels.reply.close()  # what comes after the last part leads nowhere
             channels.body.close()
             await asyncio.wait([answering])
         finally:

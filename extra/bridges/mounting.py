@@ -44,6 +44,9 @@ class Mounted(Service):
     async def start(self) -> None:
         await self._host.__aenter__()
 
+    def drain(self) -> None:
+        self._host.drain()
+
     async def stop(self) -> None:
         await self._host.__aexit__(None, None, None)
 

@@ -92,7 +92,8 @@ class Compression:
         response = await following(request)
         if not self._gets_smaller(response):
             return response
-        response.add_header("Vary", "Accept-Encoding")
+        if "accept-encoding" not in (response.header("vary") or "").lower():
+            response.add_header("Vary", "Accept-Encoding")
         taken = encodings_taken(request.header("accept-encoding"), self._names)
         if not taken or request.method == "HEAD":
             return response
@@ -112,6 +113,8 @@ class Compression:
 
     def _gets_smaller(self, response: Response) -> bool:
         if isinstance(response, StreamingResponse | WebSocketResponse) or response.status in UNTOUCHED:
+            return False
+        if "no-transform" in (response.header("cache-control") or "").lower():  # RFC 9111 5.2.2.6
             return False
         size = len(response.body) if isinstance(response.body, bytes) else response.length
         if size is not None and size < self._minimum_bytes:

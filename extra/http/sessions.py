@@ -52,15 +52,15 @@ class Sessions:
         max_age_s: int = 14 * DAY_S,
         path: str = "/",
         domain: str = "",
-        secure: bool = False,
+        secure: bool | None = None,
         same_site: SameSite = "lax",
         cookie_limit_bytes: int = COOKIE_LIMIT_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Sign with `secret`, of 16 bytes or more; of several the last signs, and all are good to read.
 
-        A session ends `max_age_s` after it was changed last. `secure` is for sites under HTTPS, which all but
-        those on this machine should be. `clock` gives Unix time.
+        A session ends `max_age_s` after it was changed last. A `secure` cookie goes over HTTPS alone; None is
+        as the request has come. `clock` gives Unix time.
 
         Raises:
             ValueError: a secret is too short, or there is none.
@@ -99,7 +99,7 @@ class Sessions:
         if visit.session is not None:
             response.add_header("Vary", "Cookie")
             if msgspec.json.encode(visit.session) != visit.before:
-                self._keep(response, visit.session)
+                self._keep(request, response, visit.session)
         return response
 
     def _read(self, cookie: str) -> Session:
@@ -111,9 +111,10 @@ class Sessions:
             return {}
         return session if isinstance(session, dict) else {}
 
-    def _keep(self, response: Response, session: Session) -> None:
+    def _keep(self, request: Request, response: Response, session: Session) -> None:
+        secure = request.scheme == "https" if self._secure is None else self._secure
         if not session:
-            response.delete_cookie(self._cookie, path=self._path, domain=self._domain, secure=self._secure)
+            response.delete_cookie(self._cookie, path=self._path, domain=self._domain, secure=secure)
             return
         text = self._signed.dumps(session)
         if len(text) > self._limit_bytes:
@@ -124,7 +125,7 @@ class Sessions:
             max_age_s=self._max_age_s,
             path=self._path,
             domain=self._domain,
-            secure=self._secure,
+            secure=secure,
             same_site=self._same_site,
         )
 

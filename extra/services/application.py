@@ -168,6 +168,8 @@ class Services:
     def drain(self) -> None:
         """End what goes on, WebSockets and bodies in parts: the host shuts down. Idempotent."""
         self._draining = True
+        for service in self._started:
+            service.drain()
         for endpoint in self._sockets:
             endpoint.drain()
         for parts in list(self._streams):

@@ -34,7 +34,8 @@ PLACE: Final = Path(__file__).resolve().parents[2]
 def environment(**variables: str) -> dict[str, str]:
     """Return the environment of a child that imports what we have imported, and finds no settings there."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("EXTRA_BROKER_")}
-    return kept | {"PYTHONPATH": str(PLACE), "PYTHONSAFEPATH": "1"} | variables
+    path = os.pathsep.join([str(PLACE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return kept | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"} | variables
 
 
 class Daemon:

@@ -48,6 +48,14 @@ class Kit(Service):
         finally:
             self.events.append("closed")
 
+    @on(GET="/silent")
+    async def silent(self) -> AsyncIterator[str]:
+        yield "first\n"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.events.append("closed")
+
     @on(GET="/empty")
     async def empty(self) -> None: ...
 

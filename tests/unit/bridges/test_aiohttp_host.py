@@ -1,5 +1,6 @@
 """Our applications in aiohttp, with its own client."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,6 +24,7 @@ async def served(application: web.Application) -> AsyncIterator[aiohttp.ClientSe
     try:
         async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
             yield session
+            await runner.cleanup()
     finally:
         await runner.cleanup()
 
@@ -61,6 +63,20 @@ async def test_client_that_leaves_ends_the_stream() -> None:
         async with session.get("/inner/endless") as answer:
             assert await answer.content.readline() == b"tick\n"
         await until(lambda: "closed" in kit.events)
+
+
+async def test_streams_end_when_aiohttp_shuts_down() -> None:
+    kit = Kit()
+    async with served(mounted(kit)) as session:
+        answer = await session.get("/inner/silent")
+        assert await answer.content.readline() == b"first\n"
+        reading = asyncio.create_task(answer.content.read())
+        socket = await session.ws_connect("/inner/socket")
+        closing = asyncio.create_task(socket.receive())
+        await asyncio.sleep(0)
+    assert await reading == b""
+    assert (await closing).type is aiohttp.WSMsgType.CLOSE
+    assert kit.events == ["start", "closed", "stop"]
 
 
 async def test_websockets_go_through() -> None:

@@ -1,5 +1,6 @@
 """Requests from a file, and responses to another."""
 
+import asyncio
 import io
 import os
 from pathlib import Path
@@ -48,6 +49,31 @@ async def test_the_last_is_what_says_so_or_is_none() -> None:
     assert count == 1
     assert b"HTTP/1.1 501 Not Implemented\r\n" in answers
     assert await answers_to(b"") == (0, b"")
+
+
+async def test_response_without_an_end_of_its_own_is_the_last() -> None:
+    get = b"GET /stream HTTP/1.0\r\n" + HOST + b"Connection: keep-alive\r\n\r\n"
+    count, answers = await answers_to(get * 2)
+    assert (count, answers.endswith(b"\r\n\r\n0\n1\n2\n")) == (1, True)
+
+
+async def test_pipe_is_answered_before_it_ends() -> None:
+    asked, asking = os.pipe()
+    told, telling = os.pipe()
+    app = server(Kit())
+    with (
+        os.fdopen(asked, "rb") as requests,
+        os.fdopen(telling, "wb", buffering=0) as responses,
+        os.fdopen(told, "rb") as answers,
+    ):
+        serving = asyncio.create_task(serve_file(app, requests, responses))
+        for _ in range(2):
+            os.write(asking, b"GET /empty HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert await asyncio.to_thread(answers.readline) == b"HTTP/1.1 204 No Content\r\n"
+            assert await asyncio.to_thread(answers.readline) == b"\r\n"
+        os.close(asking)
+        assert await serving == 2
+    await app.stop()
 
 
 async def test_body_that_is_cut_off_ends_it() -> None:

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from extra.bridges import Mounted
+from extra.errors import ChannelClosed
 from extra.services import Services
 from extra.testing import TestClient
+from tests.fakes.asgi import until
 from tests.unit.bridges.material import Kit
 from tests.unit.bridges.test_wsgi import application as wsgi_application
 
@@ -47,6 +51,37 @@ async def test_asgi_applications_are_mounted() -> None:
         async with client.websocket("/three/socket") as socket:
             assert await socket.receive() == "/three/socket"
     assert events == ["startup", "startup", "shutdown", "shutdown"]
+
+
+async def test_what_goes_on_in_them_is_ended() -> None:
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"first", "more_body": True})
+            await receive()
+        else:
+            await receive()
+            await send({"type": "websocket.accept"})
+        while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
+            pass
+        events.append("left")
+
+    events.clear()
+    services = Services(Kit(), Mounted(endless, "/site"))
+    async with (
+        TestClient(services) as client,
+        client.stream("GET", "/site") as answer,
+        client.websocket("/site") as socket,
+    ):
+        parts = answer.parts()
+        assert await anext(parts) == b"first"
+        services.drain()
+        assert [part async for part in parts] == []
+        with pytest.raises(ChannelClosed):
+            await socket.receive()
+        await until(lambda: events == ["left", "left"])
 
 
 async def test_wsgi_applications_are_mounted() -> None:

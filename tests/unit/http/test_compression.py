@@ -53,6 +53,7 @@ async def test_bodies_are_compressed(encoding: str, size: int) -> None:
         (Response(200, TEXT, content_type="image/png"), False),
         (Response(200, TEXT), False),
         (Response(200, TEXT, content_type="text/plain", headers=[("Content-Encoding", "br")]), False),
+        (Response(200, TEXT, content_type="text/css", headers=[("Cache-Control", "no-transform")]), False),
         (Response(206, TEXT, content_type="text/plain"), False),
         (Response(204, TEXT, content_type="text/plain"), False),
     ],

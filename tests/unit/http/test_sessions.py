@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from extra.http import Request
+from extra.http import Request, Response
 from extra.http.sessions import Sessions, session_of
 from extra.services import Service, Services, expose, on
 from extra.testing import FakeClock, TestClient
@@ -87,6 +87,23 @@ async def test_sessions_end_and_secrets_change() -> None:
         assert (await client.get("/who")).json() == {"user": "ann"}
         clock.advance(1)
         assert (await client.get("/who")).json() == {}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "secure", "expected"),
+    [("http", None, False), ("https", None, True), ("http", True, True), ("https", False, False)],
+)
+async def test_cookie_is_secure_where_the_request_is(
+    scheme: str, secure: bool | None, expected: bool
+) -> None:
+    async def enter(request: Request) -> Response:
+        session_of(request)["user"] = "ann"
+        return Response()
+
+    request = Request("POST", b"/", [])
+    request.scheme = scheme
+    response = await Sessions(SECRET, secure=secure)(request, enter)
+    assert ("; Secure" in (response.header("set-cookie") or "")) is expected
 
 
 async def test_session_that_is_too_large_is_an_error() -> None:
