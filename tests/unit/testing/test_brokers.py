@@ -1,8 +1,12 @@
 """A broker that goes by the clock of the test."""
 
 import asyncio
+import socket
+from contextlib import AsyncExitStack
 
 import broker
+from extra.bridges import hosting
+from extra.client import Client
 from extra.pubsub import Broker, BrokerLimits
 from extra.services import Service, Services, every
 from extra.testing import FakeClock, TestClient, broker_by
@@ -56,3 +60,36 @@ async def test_schedules_of_services_go_by_the_clock() -> None:
         async with TestClient(Services(Ticking)):
             await clock.elapse(16)
     assert len(calls) in (3, 4)
+
+
+async def test_time_limits_of_the_faces_go_by_the_clock() -> None:
+    clock = FakeClock()
+    with clock.driving():
+        async with Broker(clock=clock) as core, TestClient(broker.asgi(core)) as client:
+            polling = asyncio.create_task(client.get("/t/news", query={"wait": "25", "since": "now"}))
+            await clock.elapse(20)
+            assert not polling.done()
+            await clock.elapse(6)
+            assert (await polling).status == 204
+
+
+async def test_back_off_of_a_client_goes_by_the_clock() -> None:
+    clock = FakeClock()
+    with clock.driving(), socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        async with Broker(clock=clock) as core, AsyncExitStack() as stack:
+            async with hosting(broker.asgi(core), drain_timeout_s=0) as host:
+                await host.listen(listening.dup())
+                client = await stack.enter_async_context(Client(f"http://127.0.0.1:{port}"))
+                messages = await stack.enter_async_context(client.subscribe("news"))
+                await core.publish("news", "before")
+                assert (await anext(messages)).data == "before"
+            await core.publish("news", "meanwhile")
+            async with hosting(broker.asgi(core), drain_timeout_s=0) as host:
+                await host.listen(listening.dup())
+                waiting = asyncio.ensure_future(anext(messages))
+                while not waiting.done():
+                    await clock.elapse(0.1)
+                    await asyncio.to_thread(lambda: None)  # sockets take their own time
+                assert (await waiting).data == "meanwhile"
+                await stack.aclose()
