@@ -88,3 +88,15 @@ async def test_wsgi_applications_are_mounted() -> None:
     async with TestClient(Services(Kit(), Mounted(wsgi_application, "/old", interface="wsgi"))) as client:
         answer = await client.post("/old/a?b=c", content="abc", headers={"Content-Length": "3"})
         assert (answer.status, answer.text) == (201, "POST /a b=c abc")
+
+
+async def test_application_at_the_root_has_what_others_leave() -> None:
+    async with TestClient(Services(Mounted(asgi3, "/"), Kit())) as client:
+        assert (await client.get("/hello/ann")).json()["name"] == "ann"
+        assert (await client.get("/elsewhere/x")).text == "GET  /elsewhere/x /elsewhere/x"
+        assert (await client.get("/")).text == "GET  / /"
+        async with client.websocket("/socket", subprotocols=["chat"]) as socket:
+            await socket.send("hello")
+            assert await socket.receive() == "hello"
+        async with client.websocket("/elsewhere") as socket:
+            assert await socket.receive() == "/elsewhere"

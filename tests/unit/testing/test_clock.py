@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import uvloop
 
 from extra.testing import FakeClock
 
@@ -36,3 +37,16 @@ async def test_readings_move_together() -> None:
     now, time = clock.now(), clock.time()
     clock.advance(5)
     assert (clock.now() - now, clock.time() - time) == (5, 5)
+
+
+@pytest.mark.slow
+def test_event_loop_whose_clock_cannot_be_moved_is_refused() -> None:
+    async def drive() -> None:
+        with FakeClock().driving():
+            pass
+
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        pytest.raises(RuntimeError, match="asyncio's own event loop"),
+    ):
+        runner.run(drive())
