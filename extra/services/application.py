@@ -121,10 +121,12 @@ class Services:
             raise
         if response.content_type == PROBLEM and self._shows_pages and wants_page(request):
             as_page(response)
-        if isinstance(response.body, Parts) and request.method == "HEAD":
-            await response.body.aclose()
-        elif isinstance(response.body, Parts):
-            self._keep(response.body)
+        body = response.body
+        if type(body) is not bytes and isinstance(body, Parts):  # whose class is abstract, and slow to ask
+            if request.method == "HEAD":
+                await body.aclose()
+            else:
+                self._keep(body)
         if request.unfinished:
             if isinstance(response.body, Parts):
                 response.body.when_ended(lambda: self._finish(request))

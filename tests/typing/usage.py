@@ -1,7 +1,7 @@
 """What users write, as type checkers see it: `make check` has mypy and pyright, both strict, read this file.
 
-It is not run. `assert_type` says what a checker has to find out; a line that it must refuse has an `ignore`, and
-both complain about one that is not needed.
+It is not run. `assert_type` says what a checker has to find out; a line that it must refuse has an `ignore`,
+and both complain about one that is not needed.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
