@@ -95,6 +95,7 @@ check-lint: $(READY)
 	@$(BIN)/ruff check
 check-types: $(READY)
 	@$(FROM_SOURCES) $(BIN)/mypy
+	@$(FROM_SOURCES) $(BIN)/pyright --pythonpath $(BIN)/python
 
 $(LOAD_READY): pyproject.toml scripts/make_venv.sh
 	@sh scripts/make_venv.sh "$(LOAD_VENV)" "$(PYTHON)" load

@@ -85,13 +85,26 @@ class ASGIApplication:
             await self._live(receive, send)
             return
         if not self._started:
-            await self._start()
+            await self.start()
         if scope["type"] == "http":
             await _Exchange(self, scope, receive, send).run()
         elif scope["type"] == "websocket":
             await self._open_websocket(scope, receive, send)
         else:
             raise LocalProtocolError(f"unknown scope {scope['type']!r}")
+
+    async def start(self) -> None:
+        """Start it for a host without a lifespan, in a task that ends with the event loop. Idempotent.
+
+        The first request does so where nobody else has.
+        """
+        if self._started:
+            return
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep())
+        await self._kept.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def drain(self) -> None:
         """End what goes on: the host shuts down. Idempotent."""
@@ -132,14 +145,6 @@ class ASGIApplication:
             await send({"type": f"lifespan.{phase}.failed", "message": f"{type(error).__name__}: {error}"})
             return
         await send({"type": "lifespan.shutdown.complete"})
-
-    async def _start(self) -> None:
-        """Start it without a lifespan, in a task that ends with the event loop."""
-        if self._keeper is None:
-            self._keeper = asyncio.create_task(self._keep())
-        await self._kept.wait()
-        if self._failure is not None:
-            raise self._failure
 
     async def _keep(self) -> None:
         try:

@@ -15,9 +15,11 @@ from typing import Any, Final, cast
 from a2wsgi import ASGIMiddleware, WSGIMiddleware
 
 from extra.bridges.asgi import ASGIApplication
+from extra.bridges.asgi_call import ASGI
 from extra.bridges.asgi_host import ASGIHost
+from extra.bridges.messaging import MessagingApplication, asgi_of_messaging, messaging_of_asgi
 
-__all__ = ["WSGIApplication", "WSGIHost", "wsgi"]
+__all__ = ["WSGIApplication", "WSGIHost", "messaging_of_wsgi", "wsgi", "wsgi_of_messaging"]
 
 WORKERS: Final = 32
 """Threads that a WSGI application has, each for one request."""
@@ -39,7 +41,7 @@ class WSGIApplication:
     The first request starts both, so that a host may fork before; the end of the process stops them.
     """
 
-    def __init__(self, application: ASGIApplication) -> None:
+    def __init__(self, application: ASGIApplication | ASGI) -> None:
         self._application = application
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -59,7 +61,8 @@ class WSGIApplication:
         self._loop = self._thread = None
         if loop is None or thread is None:
             return
-        asyncio.run_coroutine_threadsafe(self._application.stop(), loop).result(STOP_TIMEOUT_S)
+        if isinstance(self._application, ASGIApplication):
+            asyncio.run_coroutine_threadsafe(self._application.stop(), loop).result(STOP_TIMEOUT_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -79,3 +82,14 @@ class WSGIApplication:
 def wsgi(application: ASGIApplication) -> WSGIApplication:
     """Return an application of ours as a WSGI application."""
     return WSGIApplication(application)
+
+
+def wsgi_of_messaging(application: MessagingApplication) -> WSGIApplication:
+    """Return an application of messages (`extra.bridges.messaging`) as a WSGI application."""
+    return WSGIApplication(asgi_of_messaging(application))
+
+
+def messaging_of_wsgi(application: Callable[..., object], *, workers: int = WORKERS) -> MessagingApplication:
+    """Return a WSGI application as one of messages. It runs in threads."""
+    hosted = WSGIMiddleware(cast("Any", application), workers=workers)  # whatever it calls its types
+    return messaging_of_asgi(cast("Any", hosted))  # likewise

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from extra.bridges import ASGIApplication, ASGIServices
 from extra.bridges.asgi_host import ASGIHost, Lifespan, Spawn
+from extra.bridges.mounting import asgi3_of_asgi2
 from extra.http import Handler
 from extra.services import Service, Services
 
@@ -101,7 +102,7 @@ def host(
         wsgi = WSGIHost(application)
         return Loaded(wsgi.handle, wsgi, wsgi.drain, kind)
     if kind == "asgi2":
-        application = of_asgi2(application)
+        application = asgi3_of_asgi2(application)
     asgi = ASGIHost(
         application,
         lifespan=lifespan,
@@ -147,12 +148,3 @@ def interface_of(application: object) -> Interface:
     except (TypeError, ValueError):
         return "asgi3"
     return {1: "asgi2", 2: "wsgi"}.get(len(parameters), "asgi3")  # type: ignore[return-value]  # of those
-
-
-def of_asgi2(application: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an ASGI 2 application, which is called twice, as one of ASGI 3."""
-
-    async def call(scope: Any, receive: Any, send: Any) -> None:
-        await application(scope)(receive, send)
-
-    return call

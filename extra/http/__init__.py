@@ -2,6 +2,7 @@
 
 from extra.http.application import Application, Middleware
 from extra.http.body import Body, BodySource
+from extra.http.compression import Compression
 from extra.http.convertors import CONVERTORS, Convertor
 from extra.http.cors import CORS
 from extra.http.errors import (
@@ -60,6 +61,7 @@ __all__ = [
     "BodySource",
     "BodyTooLarge",
     "BodyTruncated",
+    "Compression",
     "Condition",
     "Conflict",
     "Convertor",

@@ -15,6 +15,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import quote
 
+from extra.http.encodings import encodings_taken
 from extra.http.errors import NotFound
 from extra.http.response import Response, problem
 
@@ -217,16 +218,10 @@ def _range(field: str, size: int) -> tuple[int, int] | None:
 
 
 def _encodings(request: "Request") -> tuple[tuple[str, str], ...]:
-    """Return the encodings that the client takes, by our preference."""
-    taken: dict[str, float] = {}
-    for item in (request.header("accept-encoding") or "").lower().split(","):
-        name, _, parameters = item.partition(";")
-        quality = parameters.partition("q=")[2].strip() if "q=" in parameters else "1"
-        try:
-            taken[name.strip()] = float(quality)
-        except ValueError:
-            taken[name.strip()] = 0.0
-    return tuple(each for each in COMPRESSED if taken.get(each[0], taken.get("*", 0.0)) > 0)
+    """Return the encodings that the client takes, and what the names of files in them end with."""
+    taken = encodings_taken(request.header("accept-encoding"), [name for name, _ in COMPRESSED])
+    endings = dict(COMPRESSED)
+    return tuple((name, endings[name]) for name in taken)
 
 
 def _strong_tags(field: str) -> list[str]:

@@ -122,10 +122,12 @@ class Services:
             raise
         if response.content_type == PROBLEM and self._shows_pages and wants_page(request):
             as_page(response)
-        if type(response.body) is Parts and request.method == "HEAD":
-            await response.body.aclose()
-        elif type(response.body) is Parts:
-            self._keep(response.body)
+        body = response.body
+        if type(body) is not bytes and isinstance(body, Parts):  # whose class is abstract, and slow to ask
+            if request.method == "HEAD":
+                await body.aclose()
+            else:
+                self._keep(body)
         if request.unfinished:
             if isinstance(response.body, Parts):
                 response.body.when_ended(lambda: self._finish(request))
@@ -191,6 +193,8 @@ class Services:
     def drain(self) -> None:
         """End what goes on, WebSockets and bodies in parts: the host shuts down. Idempotent."""
         self._draining = True
+        for service in self._started:
+            service.drain()
         for endpoint in self._sockets:
             endpoint.drain()
         for parts in list(self._streams):

@@ -36,6 +36,11 @@ class Service:
     async def start(self) -> None:
         """Prepare to serve. Called before the first request, in the order of the services."""
 
+    def drain(self) -> None:
+        """End what goes on and only the service can end: the host shuts down. Streams and WebSockets of
+        methods are ended anyway. May be called more than once.
+        """
+
     async def stop(self) -> None:
         """Tidy up. Called in reverse order, for every service that has started, whatever others raise."""
 

@@ -20,7 +20,7 @@ ROWS = {
     "http": {"protocols"},
     "services": {"http", "pubsub"},
     "servers": {"protocols", "http"},
-    "bridges": {"http", "services"},
+    "bridges": {"http", "services", "servers"},
     "client": {"protocols", "pubsub"},
     "testing": {"services"},
     "commands": {"services", "servers", "bridges", "compilation"},

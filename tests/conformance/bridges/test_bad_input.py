@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from extra import Request, Response, Service, Services, on
-from extra.http import FormLimits
+from extra.http import Compression, FormLimits, Middleware
+from extra.http.sessions import Sessions, session_of
 from extra.servers import Server, ServerLimits
 from extra.services import Files, ServiceLimits
 from tests.fakes.asgi import until
@@ -79,6 +80,14 @@ class Weak(Service):
     async def cookies(self, request: Request) -> int:
         return len(request.cookies)
 
+    @on(GET="/session")
+    async def session(self, request: Request) -> dict[str, object]:
+        return dict(session_of(request))
+
+    @on(POST="/save")
+    async def save(self, request: Request) -> list[str]:
+        return [upload.safe_name for _, upload in (await request.form()).files]
+
     @on(POST="/form")
     async def form(self, request: Request) -> int:
         form = await request.form(FormLimits(file_limit_bytes=1000, memory_limit_bytes=10))
@@ -90,11 +99,13 @@ def open_descriptors() -> int:
 
 
 @asynccontextmanager
-async def serving(*services: Service, limits: ServerLimits | None = None) -> AsyncIterator[str]:
+async def serving(
+    *services: Service, limits: ServerLimits | None = None, middleware: Sequence[Middleware] = ()
+) -> AsyncIterator[str]:
     """Serve them on our server. At the end no task and no descriptor may be left."""
     tasks, descriptors = asyncio.all_tasks(), open_descriptors()
     async with (
-        Services(*services, limits=ServiceLimits(stop_timeout_s=5)) as application,
+        Services(*services, limits=ServiceLimits(stop_timeout_s=5), middleware=middleware) as application,
         Server(application.handle, limits=limits) as server,
     ):
         [address] = await server.listen()
@@ -216,3 +227,46 @@ async def test_paths_do_not_lead_out(tmp_path: Path) -> None:
         with socket.create_connection((host, int(port))) as client:  # who takes only some of it
             client.sendall(b"GET /static/big HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await asyncio.to_thread(client.recv, 1000)
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "eyJ1c2VyIjoiYWRtaW4ifQ",
+        "eyJ1c2VyIjoiYWRtaW4ifQ.aaaaaa.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        ".eJyrVkosLcmIz8tPSVWyUjI0MlbSAQBBYwYD.aaaaaa.AAAA",
+        "...",
+        "x" * 20_000,
+        "%00%0d%0aSet-Cookie:%20a=b",
+    ],
+)
+async def test_session_that_is_not_ours_is_none(cookie: str) -> None:
+    async with serving(Weak(), middleware=[Sessions("a secret of more than sixteen bytes")]) as address:
+        answer = await ask(address, "/session", headers={"cookie": f"session={cookie}"})
+        assert (answer.status_code, answer.json()) == (200, {})
+        assert "set-cookie" not in answer.headers
+
+
+async def test_clients_that_leave_a_compressed_stream_leave_nothing() -> None:
+    service = Weak()
+    async with serving(service, middleware=[Compression(types=["application/octet-stream"])]) as address:
+        host, _, port = address.partition(":")
+        request = b"GET /stream HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: br, gzip\r\n\r\n"
+        for _ in range(5):
+            service.events.clear()
+            with socket.create_connection((host, int(port))) as client:
+                client.sendall(request)
+                await until(lambda: "streaming" in service.events)
+            await until(lambda: "closed" in service.events)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "/etc/passwd", "..\\..\\boot.ini", "a\x00b", ".", "..", "", ".ssh", "a/b"]
+)
+async def test_names_of_uploads_lead_nowhere(name: str) -> None:
+    async with serving(Weak()) as address:
+        answer = await ask(address, "/save", "POST", files={"f": (name, b"x")})
+        for safe in answer.json() if answer.status_code == 200 else []:
+            assert safe not in (".", "..")
+            assert not safe.startswith(".")
+            assert set(safe).isdisjoint("/\\\x00")

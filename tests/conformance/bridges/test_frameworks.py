@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket
 
 from extra import Service, on, server
 from tests.conformance.bridges.serving import on_our_server
+from tests.unit.bridges.material import Kit
 
 events: list[str] = []
 
@@ -191,3 +192,11 @@ async def test_services_are_mounted_in_starlette() -> None:
         answer = await client.get("/inner/hello/ann")
         assert answer.json() == {"name": "ann", "root_path": "/inner"}
         assert (await client.get("/inner/stream")).text == "0\n1\n2\n"
+
+
+async def test_services_answer_the_transport_of_httpx() -> None:
+    app = server(Kit())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        assert (await client.get("/hello/ann")).json()["name"] == "ann"
+        assert (await client.get("/stream")).text == "0\n1\n2\n"
+    await app.stop()

@@ -11,6 +11,7 @@ import pytest
 from extra import Service, on, server
 from extra.bridges.wsgi import WSGIHost, wsgi
 from extra.http import Request
+from tests.unit.bridges.material import Kit
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -30,6 +31,23 @@ async def test_wsgi_application_answers_on_our_server() -> None:
         assert b"".join([part async for part in response.body]) == b"POST /a b c=d abc"
 
 
+def environ_of(method: str, path: str, body: bytes = b"") -> dict[str, Any]:
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    environ.update(
+        {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_TYPE": "text/plain",
+            "QUERY_STRING": "",
+            "SCRIPT_NAME": "",
+            "wsgi.input": io.BytesIO(body),
+        }
+    )
+    return environ
+
+
 seen: list[str] = []
 
 
@@ -47,19 +65,7 @@ class Greeter(Service):
 
 @pytest.mark.slow
 def test_services_answer_behind_wsgi() -> None:
-    environ: dict[str, Any] = {}
-    setup_testing_defaults(environ)
-    environ.update(
-        {
-            "REQUEST_METHOD": "POST",
-            "PATH_INFO": "/greet/ann",
-            "CONTENT_LENGTH": "2",
-            "CONTENT_TYPE": "text/plain",
-            "QUERY_STRING": "",
-            "SCRIPT_NAME": "",
-            "wsgi.input": io.BytesIO(b"ok"),
-        }
-    )
+    environ = environ_of("POST", "/greet/ann", b"ok")
     started: list[Any] = []
 
     def start_response(
@@ -78,3 +84,44 @@ def test_services_answer_behind_wsgi() -> None:
     hosted.close()
     hosted.close()
     assert seen == ["start", "stop"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "answer"),
+    [
+        ("GET", "/hello/a b", b"", 200, b'{"name":"a b","x":"","root_path":"","cookie":""}'),
+        ("POST", "/echo", b"x" * 100_000, 201, b"x" * 100_000),
+        ("POST", "/unread", b"x" * 100_000, 200, b"unread"),
+        ("GET", "/stream", b"", 200, b"0\n1\n2\n"),
+        ("HEAD", "/stream", b"", 200, b""),
+        ("GET", "/empty", b"", 204, b""),
+        ("GET", "/fail", b"", 500, None),
+        ("GET", "/nowhere", b"", 404, None),
+        ("GET", "/socket", b"", 426, None),
+    ],
+)
+def test_every_answer_is_valid(
+    method: str, path: str, body: bytes, status: int, answer: bytes | None
+) -> None:
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[..., None]:
+        started.append((status, headers))
+        return lambda data: None
+
+    environ = environ_of(method, path, body)
+    if not body:
+        del environ["CONTENT_TYPE"]
+    hosted = wsgi(server(Kit()))
+    parts = validator(hosted)(environ, start_response)
+    try:
+        whole = b"".join(parts)
+    finally:
+        parts.close()  # type: ignore[attr-defined]  # the validator wants it closed
+        hosted.close()
+    assert int(started[0][0].partition(" ")[0]) == status
+    assert b"secret" not in whole
+    assert answer is None or whole == answer

@@ -12,7 +12,7 @@ from extra import Request, Response, Service, Services, on, server
 from extra.bridges import ASGIApplication
 from extra.bridges.asgi_host import ASGIHost
 from extra.bridges.wsgi import WSGIHost
-from extra.commands.loading import LoadError, find, host, interface_of, of_asgi2
+from extra.commands.loading import LoadError, find, host, interface_of
 
 MODULE = """
 value = 7
@@ -147,16 +147,3 @@ async def test_application_of_ours_need_not_be_made_of_services() -> None:
 async def test_what_cannot_be_served_is_refused(application: object, interface: Any) -> None:
     with pytest.raises(LoadError, match="is no"):
         host(application, interface=interface)
-
-
-async def test_asgi2_is_called_twice() -> None:
-    seen: list[object] = []
-
-    def application(scope: object) -> Any:
-        async def call(receive: object, send: object) -> None:
-            seen.extend([scope, receive, send])
-
-        return call
-
-    await of_asgi2(application)(1, 2, 3)
-    assert seen == [1, 2, 3]

@@ -1,18 +1,23 @@
-"""Driving services in a test, without sockets: requests go straight to the application.
+"""Driving services and brokers in a test, without sockets: requests go straight to the application.
 
     async with TestClient(Services(Rooms)) as client:
         answer = await client.post("/rooms/7/say", json={"text": "hello"})
         assert answer.status == 200
+
+    async with TestClient(broker.asgi()) as client:         # every face of a broker
+        async with client.events("/t/news") as events:
+            await client.post("/t/news", json={"text": "hello"})
+            assert (await events.receive()).data
 
 Entering the client starts the application, and leaving it stops it, as a server would.
 """
 
 from asyncio import Event, Task, create_task, wait
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -21,6 +26,7 @@ from extra.errors import ChannelClosed, ExtraError
 from extra.http import (
     Body,
     BodySource,
+    Handler,
     Request,
     Response,
     Stream,
@@ -29,17 +35,27 @@ from extra.http import (
     WebSocketResponse,
     WebSocketTaker,
 )
+from extra.protocols.sse import Event as StreamEvent
+from extra.protocols.sse import EventParser
 from extra.protocols.websocket import BINARY, TEXT, server_frame
 from extra.pubsub import Broker
 from extra.services import Services
 
-__all__ = ["Answer", "TestClient", "TestSocket"]
+__all__ = ["Answer", "TestClient", "TestEvents", "TestSocket"]
+
+HOST: Final = "localhost"
+"""The `Host` of requests: one that a broker answers under with its usual settings."""
 
 
 class Hosted(Protocol):
-    """What has services inside: the application that `extra.server` makes."""
+    """What `extra.server` and `broker.asgi` make: a handler, and what is entered around it."""
 
-    services: Services
+    handler: Handler
+    life: AbstractAsyncContextManager[object]
+
+    @property
+    def drain(self) -> Callable[[], None]:
+        """End what goes on: called before the application is left."""
 
 
 class Answer:
@@ -67,7 +83,7 @@ class Answer:
         """Return the body, decoded from JSON."""
         return msgspec.json.decode(self.body)
 
-    async def parts(self) -> AsyncIterator[bytes]:
+    async def parts(self) -> AsyncGenerator[bytes, None]:
         """Iterate over the body as it comes, for `TestClient.stream`."""
         body = self.response.body
         if isinstance(self.response, StreamingResponse):
@@ -96,12 +112,20 @@ class TestClient:
     __test__ = False  # it is no test of pytest's
 
     def __init__(self, application: Services | Hosted) -> None:
-        self.services = application if isinstance(application, Services) else application.services
         self.cookies: dict[str, str] = {}
+        self._handler: Handler
+        life: AbstractAsyncContextManager[object]
+        if isinstance(application, Services):
+            self._handler, life = application.handle, application
+        else:
+            self._handler, life = application.handler, application.life
+        self._drain = application.drain
+        self._life = life
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._stack.enter_async_context(self.services)
+        await self._stack.enter_async_context(self._life)
+        self._stack.callback(self._drain)
         return self
 
     async def __aexit__(
@@ -110,8 +134,15 @@ class TestClient:
         await self._stack.__aexit__(kind, error, traceback)
 
     @property
+    def services(self) -> Services:
+        """The services inside. Raises LookupError when the application is made of something else."""
+        if not isinstance(self._life, Services):
+            raise LookupError("the application is not made of services")
+        return self._life
+
+    @property
     def broker(self) -> Broker:
-        """The broker of the application."""
+        """The broker of the services. Raises LookupError when the application is made of something else."""
         return self.services.broker
 
     async def request(
@@ -140,6 +171,14 @@ class TestClient:
         """Send a POST."""
         return await self.request("POST", path, **options)
 
+    async def put(self, path: str, **options: Any) -> Answer:
+        """Send a PUT."""
+        return await self.request("PUT", path, **options)
+
+    async def delete(self, path: str, **options: Any) -> Answer:
+        """Send a DELETE."""
+        return await self.request("DELETE", path, **options)
+
     @asynccontextmanager
     async def stream(
         self,
@@ -153,7 +192,7 @@ class TestClient:
         form: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Answer]:
         """Send a request, and give its answer as soon as it begins: its body comes from `Answer.parts`."""
-        fields = {"host": "testserver"}
+        fields = {"host": HOST}
         if self.cookies:
             fields["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         if json is not msgspec.UNSET:
@@ -180,7 +219,7 @@ class TestClient:
             body=body,
         )
         try:
-            answer = Answer(await self.services.handle(request))
+            answer = Answer(await self._handler(request))
             self._keep_cookies(answer)
             try:
                 yield answer
@@ -189,6 +228,33 @@ class TestClient:
         finally:
             if feeder is not None:
                 await feeder.close()
+
+    @asynccontextmanager
+    async def events(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        last_event_id: str = "",
+    ) -> AsyncIterator["TestEvents"]:
+        """Open an event stream, and leave it at the end. `last_event_id` is where it goes on from.
+
+        Raises:
+            ConnectionRefusedError: the answer is another one; it is in `args`, as an `Answer`.
+        """
+        fields = {"accept": "text/event-stream", **(headers or {})}
+        if last_event_id:
+            fields["last-event-id"] = last_event_id
+        async with self.stream("GET", path, query=query, headers=fields) as answer:
+            if not (answer.header("content-type") or "").startswith("text/event-stream"):
+                answer.body = b"".join([part async for part in answer.parts()])
+                raise ConnectionRefusedError(answer)
+            parts = answer.parts()
+            try:
+                yield TestEvents(parts)
+            finally:
+                await parts.aclose()
 
     @asynccontextmanager
     async def websocket(
@@ -229,6 +295,43 @@ class TestClient:
                 self.cookies[key] = text
                 if "max-age=0" in attributes.lower().replace(" ", "").split(";"):
                     del self.cookies[key]
+
+
+class TestEvents:
+    """The client's side of an event stream, read as a browser does. `last_event_id` resumes it."""
+
+    __test__ = False  # it is no test of pytest's
+
+    def __init__(self, parts: AsyncIterator[bytes]) -> None:
+        self._parts = parts
+        self._parser = EventParser()
+
+    @property
+    def last_event_id(self) -> str:
+        """The last `id` that came."""
+        return self._parser.last_event_id
+
+    async def receive(self) -> StreamEvent:
+        """Return the next event. Raises ChannelClosed when the stream has ended."""
+        while (event := self._parser.next_event()) is None:
+            part = await anext(self._parts, None)
+            if part is None:
+                raise ChannelClosed("the event stream has ended")
+            self._parser.receive_data(part)
+        return event
+
+    async def receive_json(self) -> Any:
+        """Return the data of the next event, decoded from JSON."""
+        return msgspec.json.decode((await self.receive()).data)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        try:
+            return await self.receive()
+        except ChannelClosed:
+            raise StopAsyncIteration from None
 
 
 class TestSocket:

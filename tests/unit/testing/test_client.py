@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+import broker
 from extra.errors import ChannelClosed
 from extra.http import (
     Request,
@@ -16,6 +17,7 @@ from extra.http import (
     WebSocketTaker,
 )
 from extra.protocols.websocket import BINARY, TEXT, server_frame
+from extra.pubsub import Broker
 from extra.services import Service, Services, on
 from extra.testing import TestClient, TestSocket
 
@@ -42,7 +44,7 @@ async def test_request_is_what_was_asked_for() -> None:
         assert answer.json() == {
             "path": "é b",
             "query": [["x", "1"], ["y", "a b"]],
-            "headers": {"host": "testserver", "x-y": "z"},
+            "headers": {"host": "localhost", "x-y": "z"},
             "body": "",
         }
         assert (await client.post("/", content="é")).json()["body"] == "é"
@@ -130,6 +132,51 @@ async def test_streams_are_read_to_their_end_or_left() -> None:
         async with client.stream("GET", "/ticks"):
             pass
     assert Ticks.closed_count == 3
+
+
+async def test_events_are_read_as_a_browser_reads_them() -> None:
+    class Feed(Service):
+        @on(GET="/feed")
+        async def feed(self, request: Request) -> Response:
+            async def numbers() -> AsyncIterator[object]:
+                for number in range(2):
+                    yield {"number": number}
+
+            return request.sse(numbers())
+
+        @on(GET="/none")
+        async def none(self) -> str:
+            return "x"
+
+    async with TestClient(Services(Feed)) as client:
+        async with client.events("/feed") as events:
+            assert await events.receive_json() == {"number": 0}
+            assert [event.data async for event in events] == ['{"number":1}']
+        with pytest.raises(ConnectionRefusedError):
+            async with client.events("/none"):
+                pass
+
+
+async def test_faces_of_a_broker_need_no_sockets() -> None:
+    async with Broker() as core, TestClient(broker.asgi(core)) as client:
+        assert (await client.post("/t/news/a", json={"number": 1})).status == 201
+        assert (await client.get("/t/news/a")).json()["messages"][0]["data"] == {"number": 1}
+        async with client.events("/t/news/+", query={"since": "start"}) as events:
+            assert (await events.receive_json())["data"] == {"number": 1}
+            await core.publish("news/b", {"number": 2})
+            assert (await events.receive_json())["topic"] == "news/b"
+            cursor = events.last_event_id
+        await core.publish("news/c", {"number": 3})
+        async with client.events("/t/news/+", last_event_id=cursor) as events:
+            assert (await events.receive_json())["topic"] == "news/c"
+        async with client.websocket("/ws") as socket:
+            assert (await socket.receive_json())["op"] == "welcome"
+            await socket.send_json({"op": "subscribe", "id": 1, "filter": "news/#"})
+            assert (await socket.receive_json())["op"] == "subscribed"
+            await socket.send_json({"op": "publish", "topic": "news/d", "data": 4})
+            assert (await socket.receive_json())["data"] == 4
+        with pytest.raises(LookupError):
+            _ = client.broker
 
 
 async def test_frames_of_the_broker_are_messages() -> None:

@@ -1,0 +1,120 @@
+"""Lambda, with events as its documentation shows them."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from extra import server
+from extra.bridges.awslambda import LambdaHandler, lambda_handler
+from tests.unit.bridges.material import Kit
+
+
+def api_gateway_v1(method: str, path: str, body: bytes = b"") -> dict[str, Any]:
+    return {
+        "resource": "/{proxy+}",
+        "path": path,
+        "httpMethod": method,
+        "headers": {"Host": "x.execute-api.example.com", "X-Forwarded-Proto": "https", "Cookie": "c=1"},
+        "multiValueHeaders": {"Host": ["x.execute-api.example.com"], "Cookie": ["c=1"]},
+        "queryStringParameters": {"x": "a b"},
+        "multiValueQueryStringParameters": {"x": ["a b"]},
+        "pathParameters": {"proxy": path[1:]},
+        "stageVariables": None,
+        "requestContext": {"stage": "prod", "identity": {"sourceIp": "192.0.2.1"}, "httpMethod": method},
+        "body": base64.b64encode(body).decode() if body else None,
+        "isBase64Encoded": bool(body),
+    }
+
+
+def api_gateway_v2(method: str, path: str, body: bytes = b"") -> dict[str, Any]:
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "x=a%20b",
+        "cookies": ["c=1"],
+        "headers": {"host": "x.execute-api.example.com", "x-forwarded-proto": "https"},
+        "queryStringParameters": {"x": "a b"},
+        "requestContext": {
+            "accountId": "123456789012",
+            "http": {
+                "method": method,
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1",
+                "userAgent": "agent",
+            },
+            "stage": "$default",
+        },
+        "body": base64.b64encode(body).decode(),
+        "isBase64Encoded": True,
+    }
+
+
+def function_url(method: str, path: str, body: bytes = b"") -> dict[str, Any]:
+    event = api_gateway_v2(method, path, body)
+    event["headers"] = {"host": "abc.lambda-url.eu-west-1.on.aws", "content-length": str(len(body))}
+    event["requestContext"] |= {"apiId": "abc", "domainName": "abc.lambda-url.eu-west-1.on.aws"}
+    return event
+
+
+SHAPES = (api_gateway_v1, api_gateway_v2, function_url)
+
+
+@pytest.fixture
+def kit() -> Kit:
+    return Kit()
+
+
+@pytest.fixture
+def handler(kit: Kit) -> Iterator[LambdaHandler]:
+    handler = lambda_handler(server(kit), response_limit_bytes=1_000_000)
+    yield handler
+    handler.close()
+    handler.close()
+
+
+@pytest.mark.parametrize("event", SHAPES)
+def test_events_of_each_shape_are_answered(event: Any, handler: LambdaHandler, kit: Kit) -> None:
+    answer = handler(event("GET", "/hello/ann"), None)
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"]) == {"name": "ann", "x": "a b", "root_path": "", "cookie": "1"}
+    assert answer["headers"]["content-type"] == "application/json"
+    answer = handler(event("POST", "/echo", b"\xff\x00"), None)
+    assert (answer["statusCode"], answer["isBase64Encoded"]) == (201, True)
+    assert base64.b64decode(answer["body"]) == b"\xff\x00"
+    cookies = answer["cookies"] if "cookies" in answer else answer["multiValueHeaders"]["set-cookie"]
+    assert [cookie.partition(";")[0] for cookie in cookies] == ["a=1", "b=2"]
+    assert handler(event("GET", "/fail"), None)["statusCode"] == 500
+    assert handler(event("GET", "/stream"), None)["body"] == "0\n1\n2\n"
+    assert kit.events == ["start"]
+    handler.close()
+    assert kit.events == ["start", "stop"]
+
+
+@pytest.mark.parametrize("event", SHAPES)
+def test_responses_are_streamed(event: Any, handler: LambdaHandler, kit: Kit) -> None:
+    parts = handler.stream(event("POST", "/echo", b"abc"), None)
+    prelude, _, rest = next(parts).partition(b"\0" * 8)
+    head = json.loads(prelude)
+    assert (head["statusCode"], rest) == (201, b"")
+    assert [cookie.partition(";")[0] for cookie in head["cookies"]] == ["a=1", "b=2"]
+    assert b"".join(parts) == b"abc"
+    endless = handler.stream(event("GET", "/endless"), None)
+    next(endless)
+    assert next(endless) == b"tick\n"
+    endless.close()
+    assert kit.events == ["start", "closed"]
+
+
+def test_response_that_is_too_large_is_broken_off(handler: LambdaHandler, kit: Kit) -> None:
+    assert handler(api_gateway_v2("GET", "/endless"), None)["statusCode"] == 500
+    assert kit.events == ["start", "closed"]
+
+
+def test_event_that_is_no_request_is_refused(handler: LambdaHandler) -> None:
+    with pytest.raises(RuntimeError):
+        handler({"Records": []}, None)
