@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from extra.bridges import ASGIApplication, ASGIServices
 from extra.bridges.asgi_host import ASGIHost, Lifespan, Spawn

@@ -21,7 +21,7 @@ from typing import IO, Final, Self
 
 from extra.payloads import JSONValue
 
-__all__ = ["END_LIMIT_S", "Daemon", "environment"]
+__all__ = ["END_LIMIT_S", "START_LIMIT_S", "Daemon", "environment", "read_lines"]
 
 START_LIMIT_S: Final = 20.0
 END_LIMIT_S: Final = 20.0

@@ -9,7 +9,7 @@ from threading import Condition, Thread
 from types import TracebackType
 from typing import Final, Self
 
-from tests.e2e.daemon import END_LIMIT_S, START_LIMIT_S, environment, read_lines
+from extra.testing.daemon import END_LIMIT_S, START_LIMIT_S, environment, read_lines
 
 __all__ = ["Running"]
 

@@ -22,6 +22,8 @@ TREE = {
     "PreconditionFailed": "ExtraError",
     "SessionTakenOver": "ExtraError",
     "TopicClosed": "ExtraError",
+    "GroupConflict": "ExtraError",
+    "NotDelivered": "ExtraError",
     "BrokerClosed": "ExtraError",
     "ProtocolError": "ExtraError",
     "LocalProtocolError": "ProtocolError",
