@@ -212,6 +212,11 @@ def build_broker(settings: Settings) -> Broker:
         presence_grace_s=bear.presence_grace_s,
         named_sessions_limit=bear.named_sessions_limit,
         session_expiry_s=bear.session_expiry_s,
+        groups_limit=bear.groups_limit,
+        group_members_limit=bear.group_members_limit,
+        group_window_limit_messages=bear.group_window_limit_messages,
+        group_window_limit_bytes=bear.group_window_limit_bytes,
+        group_expiry_s=bear.group_expiry_s,
     )
     return Broker(engine, limits=limits)
 

@@ -307,6 +307,17 @@ class BrokerSettings:
     session_expiry_s: float = _number(
         604_800.0, "seconds", "how long a named session is kept that nobody holds", low=1
     )
+    groups_limit: int = _number(1000, "groups", "most groups; 0 takes none")
+    group_members_limit: int = _number(1000, "members", "most members of one group", low=1)
+    group_window_limit_messages: int = _number(
+        10_000, "messages", "how far a group reads ahead of what is not acknowledged", low=1
+    )
+    group_window_limit_bytes: int = _number(
+        16_777_216, "bytes", "most that messages take together which one group has read", low=1
+    )
+    group_expiry_s: float = _number(
+        604_800.0, "seconds", "how long a group is kept that has no members", low=1
+    )
     match_cache_topics: int = _number(4096, "topics", "most topics whose subscribers are remembered", low=1)
     batch_limit_messages: int = _number(10_000, "messages", "most messages in one POST /publish", low=1)
 

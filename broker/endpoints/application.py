@@ -3,6 +3,7 @@
 from typing import Final
 
 from broker.endpoints.console import Console
+from broker.endpoints.groups import Sharing
 from broker.endpoints.guard import Guard
 from broker.endpoints.hub import Hub
 from broker.endpoints.named import Positions
@@ -35,6 +36,7 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
     operations = Operations(hub, counters)
     attendance = Attendance(hub)
     positions = Positions(hub)
+    sharing = Sharing(hub)
     console = Console()
 
     async def subscribe(request: Request) -> Response:
@@ -43,6 +45,12 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
             return await sockets.open(request)
         if "text/event-stream" in (request.header("accept") or "").lower():
             return await streams.open(request)
+        return await poll(request)
+
+    async def poll(request: Request) -> Response:
+        """Read, or take what a group has for somebody."""
+        if request.query_value("group") is not None:
+            return await sharing.poll(request)
         return await reader.read(request)
 
     routes: list[tuple[str, str, Handler]] = [
@@ -58,7 +66,12 @@ def build_application(hub: Hub, counters: Counters, others: Handler | None = Non
         ("GET", "/sessions/{session}", positions.one),
         ("DELETE", "/sessions/{session}", positions.remove),
         ("POST", "/sessions/{session}/ack", positions.acknowledge),
-        ("GET", "/poll", reader.read),
+        ("GET", "/groups", sharing.list),
+        ("GET", "/groups/{group}", sharing.one),
+        ("DELETE", "/groups/{group}", sharing.remove),
+        ("POST", "/groups/{group}/ack", sharing.acknowledge),
+        ("POST", "/groups/{group}/nack", sharing.give_back),
+        ("GET", "/poll", poll),
         ("GET", "/sse", streams.open),
         ("GET", "/ws", sockets.open),
         ("GET", "/healthz", operations.health),

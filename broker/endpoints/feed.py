@@ -13,8 +13,13 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
+from broker.endpoints.forms import SharedForm
+from broker.endpoints.reasons import NotSubscribed
+from broker.endpoints.shares import FeedShare
+from extra.errors import ChannelClosed
 from extra.http import Wire
-from extra.pubsub import Broker, Consumer, WireForm
+from extra.pubsub import Broker, Consumer, GroupOptions, Since
+from extra.pubsub.session import CLOSED
 
 __all__ = ["Feed", "Flusher"]
 
@@ -66,13 +71,15 @@ class Flusher:
 class Feed(Consumer):
     """A session that is sent over a wire, in the form that its face speaks."""
 
-    def __init__(self, broker: Broker, flusher: Flusher, form: WireForm, overflow: str | None) -> None:
+    def __init__(self, broker: Broker, flusher: Flusher, form: SharedForm, overflow: str | None) -> None:
         """Open a session. Raises InvalidCommand when `overflow` is unknown, BrokerClosed."""
         super().__init__()
         self.wire: Wire | None = None
         self.is_slow = False
         self.leaves_at_once = False
         self.quiet_s = 0
+        self.form = form
+        self.shares: dict[str, FeedShare] | None = None  # of groups, by their names
         self.flusher = flusher
         self.session = broker.open_session(self, form, overflow=overflow)
         self.broker = broker
@@ -108,10 +115,40 @@ class Feed(Consumer):
             wire.write(data)
             self.quiet_s = 0
             session.made_room()
+            if self.shares is not None:
+                for share in self.shares.values():
+                    share.made_room()
         if session.outbox.is_empty:
             session.awake = False
         elif wire.writable:
             self.flusher.add(self)
+
+    async def join(self, name: str, filters: list[str], options: GroupOptions, since: Since) -> FeedShare:
+        """Be a member of a group, raising as `Groups.join` does; of the same one again is no error."""
+        if self.shares is None:
+            self.shares = {}
+        share = self.shares.get(name)
+        if share is None:
+            share = FeedShare(self.session.id, name, self.session, self.form)
+        await self.broker.groups.join(name, filters, options, since, share)
+        if self.session.state == CLOSED:
+            share.leave()
+            raise ChannelClosed("the connection is over")
+        self.shares[name] = share
+        return share
+
+    def share(self, name: str) -> FeedShare:
+        """Return what this connection has of a group. Raises NotSubscribed when it is no member."""
+        share = self.shares.get(name) if self.shares is not None else None
+        if share is None:
+            raise NotSubscribed(f"not in group {name[:80]!r}")
+        return share
+
+    def leave(self, name: str) -> None:
+        """Be a member of a group no longer. Raises NotSubscribed as `share` does."""
+        self.share(name).leave()
+        assert self.shares is not None
+        del self.shares[name]
 
     def attach(self, wire: Wire) -> None:
         """Begin to write to `wire`."""
@@ -141,6 +178,10 @@ class Feed(Consumer):
         """Let go of the session and the wire: the connection is over, or about to be."""
         self.wire = None
         self.is_slow = False
+        if self.shares is not None:
+            for share in self.shares.values():
+                share.leave()
+            self.shares = None
         self.broker.close_session(self.session, at_once=self.leaves_at_once)
 
     @abstractmethod

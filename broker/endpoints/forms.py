@@ -5,23 +5,48 @@ it in its own bytes, so that the end comes right after it for everybody, whether
 drop, without that anything is done for it anywhere else.
 """
 
+from abc import abstractmethod
 from base64 import b64encode
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from extra.protocols.encoding import encode_json, encode_msgpack
-from extra.protocols.envelope import message_json, message_msgpack
+from extra.protocols.envelope import message_json, message_msgpack, shared_json, shared_msgpack
 from extra.protocols.pushes import EndPush, GapPush
 from extra.protocols.sse import event
 from extra.protocols.websocket import BINARY, TEXT, deflated_frame, server_frame
 from extra.pubsub import FrameCache, Gap, Message, WireForm
 
-__all__ = ["Envelope", "EventForm", "Forms", "Frame", "MsgpackEnvelope", "RawEventForm", "end_event"]
+__all__ = [
+    "Envelope",
+    "EventForm",
+    "Forms",
+    "Frame",
+    "MsgpackEnvelope",
+    "RawEventForm",
+    "SharedForm",
+    "end_event",
+]
 
 FRAME_CACHE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """So many bytes of encoded messages are kept: what is fanned out now, and what those who resume ask for."""
 
 
-class Envelope(WireForm):
+@mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
+class SharedForm(WireForm):
+    """A form in which messages go to members of groups, too: to one each, so that nothing is kept of it."""
+
+    @abstractmethod
+    def encode_shared(self, message: Message, group: str, deliveries: int) -> bytes:
+        """Return a message as it is handed to a member for the `deliveries`th time."""
+
+    @abstractmethod
+    def encode_shared_gap(self, gap: Gap, group: str) -> bytes:
+        """Return the notice of a gap that a group has come upon."""
+
+
+class Envelope(SharedForm):
     """The envelope in JSON, for reads and as what the other JSON forms wrap."""
 
     def encode(self, message: Message) -> bytes:
@@ -39,8 +64,14 @@ class Envelope(WireForm):
     def encode_gap(self, gap: Gap) -> bytes:
         return encode_json(push_of(gap))
 
+    def encode_shared(self, message: Message, group: str, deliveries: int) -> bytes:
+        return shared_json(self.encode(message), group, deliveries)
 
-class MsgpackEnvelope(WireForm):
+    def encode_shared_gap(self, gap: Gap, group: str) -> bytes:
+        return encode_json(push_of(gap, group))
+
+
+class MsgpackEnvelope(SharedForm):
     """The envelope in msgpack."""
 
     def encode(self, message: Message) -> bytes:
@@ -58,12 +89,18 @@ class MsgpackEnvelope(WireForm):
     def encode_gap(self, gap: Gap) -> bytes:
         return encode_msgpack(push_of(gap))
 
+    def encode_shared(self, message: Message, group: str, deliveries: int) -> bytes:
+        return shared_msgpack(self.encode(message), group, deliveries)
 
-class Frame(WireForm):
+    def encode_shared_gap(self, gap: Gap, group: str) -> bytes:
+        return encode_msgpack(push_of(gap, group))
+
+
+class Frame(SharedForm):
     """A WebSocket frame around an envelope: text for JSON, binary for msgpack, deflated if agreed upon."""
 
     def __init__(
-        self, index: int, cache: FrameCache, envelope: WireForm, opcode: int, *, deflate: bool = False
+        self, index: int, cache: FrameCache, envelope: SharedForm, opcode: int, *, deflate: bool = False
     ) -> None:
         super().__init__(index, cache)
         self.envelope = envelope
@@ -84,11 +121,17 @@ class Frame(WireForm):
     def encode_gap(self, gap: Gap) -> bytes:
         return self.write(self.opcode, self.envelope.encode_gap(gap))
 
+    def encode_shared(self, message: Message, group: str, deliveries: int) -> bytes:
+        return self.write(self.opcode, self.envelope.encode_shared(message, group, deliveries))
 
-class EventForm(WireForm):
+    def encode_shared_gap(self, gap: Gap, group: str) -> bytes:
+        return self.write(self.opcode, self.envelope.encode_shared_gap(gap, group))
+
+
+class EventForm(SharedForm):
     """A server-sent event: the JSON envelope as data, the cursor as id."""
 
-    def __init__(self, index: int, cache: FrameCache, envelope: WireForm) -> None:
+    def __init__(self, index: int, cache: FrameCache, envelope: SharedForm) -> None:
         super().__init__(index, cache)
         self.envelope = envelope
 
@@ -103,6 +146,12 @@ class EventForm(WireForm):
 
     def encode_gap(self, gap: Gap) -> bytes:
         return event(self.envelope.encode_gap(gap), event="gap", id=gap.cursor or None)
+
+    def encode_shared(self, message: Message, group: str, deliveries: int) -> bytes:
+        return event(self.envelope.encode_shared(message, group, deliveries))
+
+    def encode_shared_gap(self, gap: Gap, group: str) -> bytes:
+        return event(self.envelope.encode_shared_gap(gap, group), event="gap")
 
 
 class RawEventForm(EventForm):
@@ -153,8 +202,13 @@ def end_event(topic: str, offset: int, cursor: str) -> bytes:
     return event(encode_json(EndPush(topic=topic, offset=offset, cursor=cursor)), event="end", id=cursor)
 
 
-def push_of(gap: Gap) -> GapPush:
-    """Return the push that tells of a gap."""
+def push_of(gap: Gap, group: str | None = None) -> GapPush:
+    """Return the push that tells of a gap, to a member of `group` if one is named."""
     return GapPush(
-        after=gap.after, until=gap.until, reason=gap.reason, filter=gap.filter, dropped=gap.dropped
+        after=gap.after,
+        until=gap.until,
+        reason=gap.reason,
+        filter=gap.filter,
+        dropped=gap.dropped,
+        group=group,
     )

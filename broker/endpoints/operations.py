@@ -68,6 +68,36 @@ CORE: Final = {
         "named_sessions_taken_over_total",
         "Times that a connection claimed the named session of another.",
     ),
+    "groups": ("gauge", "groups", "Groups, with members or without (broker.groups_limit)."),
+    "groups_expired": (
+        "counter",
+        "groups_expired_total",
+        "Groups that nobody came back to in time (broker.group_expiry_s).",
+    ),
+    "group_members": ("gauge", "group_members", "Members of groups (broker.group_members_limit for each)."),
+    "group_unacknowledged": ("gauge", "group_unacknowledged", "Messages that members of groups hold."),
+    "group_waiting": (
+        "gauge",
+        "group_waiting",
+        "Messages that groups have read and nobody holds (broker.group_window_limit_messages for each).",
+    ),
+    "group_deliveries": ("counter", "group_deliveries_total", "Messages handed to a member of a group."),
+    "group_redeliveries": (
+        "counter",
+        "group_redeliveries_total",
+        "Those of them that had been handed out before.",
+    ),
+    "group_acknowledged": ("counter", "group_acknowledged_total", "Messages acknowledged in groups."),
+    "group_timeouts": (
+        "counter",
+        "group_timeouts_total",
+        "Messages that a member of a group did not acknowledge in time.",
+    ),
+    "group_dead_letters": (
+        "counter",
+        "group_dead_letters_total",
+        "Messages that were tried too often, and published to where dead letters go.",
+    ),
     "presence_members": (
         "gauge",
         "presence_members",

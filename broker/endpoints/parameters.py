@@ -11,15 +11,17 @@ import msgspec
 
 from extra.errors import InvalidCommand, InvalidFilter
 from extra.http import Request
-from extra.pubsub import Clock, Since, parse_since
+from extra.pubsub import Clock, GroupOptions, Since, parse_since
 from extra.pubsub.conditions import IF_LAST_MOST
 from extra.pubsub.schedule import DELIVER_AT_MOST
 from extra.topics import filter_from_url
 
 __all__ = [
+    "NOT_WITH_GROUP",
     "deliver_at_of",
     "filters_of",
     "flag_of",
+    "group_of",
     "if_last_of",
     "number_of",
     "overflow_of",
@@ -27,9 +29,12 @@ __all__ = [
     "session_of",
     "since_of",
     "topic_of",
+    "whole_of",
 ]
 
 EXPIRES_MOST_S: Final = 1e9
+NOT_WITH_GROUP: Final = ("session", "ack", "presence", "retained", "overflow", "replay")
+"""What others can ask for, and the members of a group cannot."""
 NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
 ENTITY_TAG: Final = re.compile(r"(\"?)([0-9]{1,19})\1", re.ASCII)
 DELIVER_AFTER_MOST_S: Final = 1e9
@@ -93,6 +98,29 @@ def session_of(request: Request) -> tuple[str | None, bool | None, float | None]
     if name is None and (ack is not None or expires is not None):
         raise InvalidCommand("parameters 'ack' and 'expires': only with 'session'")
     return name, ack, expires
+
+
+def group_of(request: Request, *others: str) -> tuple[str, GroupOptions]:
+    """Return which group a reader is to be a member of, and what it asks of that.
+
+    Raises InvalidCommand for a parameter that does not go with a group; `others` are some of this face.
+    """
+    for name in (*NOT_WITH_GROUP, *others):
+        if request.query_value(name) is not None:
+            raise InvalidCommand(f"parameter {name!r}: not together with 'group'")
+    options = GroupOptions(
+        ack_wait=number_of("parameter 'ack_wait'", request.query_value("ack_wait"), 0, EXPIRES_MOST_S),
+        max_unacknowledged=whole_of(
+            "parameter 'max_unacknowledged'", request.query_value("max_unacknowledged"), 1, EXPIRES_MOST_S
+        ),
+        max_deliveries=whole_of(
+            "parameter 'max_deliveries'", request.query_value("max_deliveries"), 1, EXPIRES_MOST_S
+        ),
+        dead_letters=request.query_value("dead_letters"),
+        order=request.query_value("order"),
+        expires=number_of("parameter 'expires'", request.query_value("expires"), 1, EXPIRES_MOST_S),
+    )
+    return request.query_value("group") or "", options
 
 
 def overflow_of(request: Request) -> str | None:
@@ -163,3 +191,13 @@ def number_of(name: str, text: str | None, low: float, high: float) -> float | N
     if not low <= number <= high:
         raise InvalidCommand(f"{name} is {text[:40]!r}: a number from {low:g} to {high:g}")
     return number
+
+
+def whole_of(name: str, text: str | None, low: int, high: float) -> int | None:
+    """Return a whole number from `low` to `high`, None when it is not given."""
+    number = number_of(name, text, low, high)
+    if number is None:
+        return None
+    if number != int(number):
+        raise InvalidCommand(f"{name} is {number:g}: a whole number from {low} to {high:g}")
+    return int(number)

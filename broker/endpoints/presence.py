@@ -5,8 +5,7 @@ from typing import cast
 import msgspec
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, number_of
-from extra.errors import InvalidCommand
+from broker.endpoints.parameters import filters_of, flag_of, whole_of
 from extra.http import Request, Response, json_response
 from extra.payloads import JSONValue
 
@@ -26,10 +25,8 @@ class Attendance:
         """Answer with a snapshot: topics, how many are there, and who unless only numbers are asked for."""
         filters = filters_of(request)
         counts_only = flag_of(request, "count") or False
-        limit = number_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
-        if limit != int(limit):
-            raise InvalidCommand(f"parameter 'limit' is {limit:g}: a whole number from 1 to {LIMIT_MOST}")
-        page = await self.broker.present(*filters, limit=int(limit))
+        limit = whole_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
+        page = await self.broker.present(*filters, limit=limit)
         places: list[JSONValue] = []
         for place in page.places:
             told: dict[str, JSONValue] = {"topic": place.topic, "count": place.count}

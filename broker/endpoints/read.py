@@ -5,14 +5,22 @@ import re
 from typing import Final
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, number_of, presence_of, session_of, since_of
+from broker.endpoints.parameters import (
+    filters_of,
+    flag_of,
+    number_of,
+    presence_of,
+    session_of,
+    since_of,
+    whole_of,
+)
 from broker.endpoints.reasons import NotAcceptable
 from extra.errors import InvalidCommand
 from extra.http import Request, Response, problem
 from extra.protocols.envelope import page_json, page_msgpack
 from extra.pubsub import Consumer, NamedSession, Page, Since, parse_cursor, parse_since
 
-__all__ = ["Bell", "Reader"]
+__all__ = ["Bell", "Reader", "negotiate", "page_response", "wait_of"]
 
 LIMIT: Final = 1000
 LIMIT_MOST: Final = 10_000
@@ -84,28 +92,26 @@ class Reader:
 
     async def read(self, request: Request) -> Response:
         """Answer with a page, 204 when a long-poll ended with nothing, or 410 when something is missing."""
-        media_type = _negotiate(request.header("accept"))
+        media_type = negotiate(request.header("accept"))
         filters = filters_of(request)
         broker = self.hub.broker
         broker.check_filters(filters)
-        limit = number_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
-        if limit != int(limit):
-            raise InvalidCommand(f"parameter 'limit' is {limit:g}: a whole number from 1 to {LIMIT_MOST}")
+        limit = whole_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
         retained = flag_of(request, "retained")
-        wait_s, preference = self._wait(request)
+        wait_s, preference = wait_of(request, self.hub.settings.poll.wait_limit_s)
         since = since_of(request, "start")
         self._be_present(request, filters)
         named = self._claim(request)
         if named is not None and not named.is_new:
             since = parse_since(broker.named.visit(named))
-        page = await broker.read(filters, since, int(limit), retained, limit_bytes=PAGE_LIMIT_BYTES)
+        page = await broker.read(filters, since, limit, retained, limit_bytes=PAGE_LIMIT_BYTES)
         # Who asks on with the cursor has been told of the end, and waits: the topic may be opened anew.
         is_told = page.closed and since.position is None
         is_idle = not page.messages and not page.resume and not is_told
         if wait_s is not None and is_idle and request.method != "HEAD":
             await self._poll(filters, page.cursor, wait_s)
             since = parse_since(page.cursor)
-            page = await broker.read(filters, since, int(limit), None, limit_bytes=PAGE_LIMIT_BYTES)
+            page = await broker.read(filters, since, limit, None, limit_bytes=PAGE_LIMIT_BYTES)
         if named is not None:
             at = parse_cursor(page.resume or page.cursor)
             broker.named.begin(named, _begun(since, page, at.offset))
@@ -153,34 +159,48 @@ class Reader:
         finally:
             self.hub.polls -= 1
 
-    def _wait(self, request: Request) -> tuple[float | None, list[tuple[str, str]]]:
-        """Return how long to wait, and what to say of a preference (RFC 7240) that was followed."""
-        most = self.hub.settings.poll.wait_limit_s
-        wait_s = number_of("parameter 'wait'", request.query_value("wait"), 0, most)
-        if wait_s is not None:
-            return wait_s or None, []
-        preferred = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", request.header("prefer") or "")
-        if preferred is None:
-            return None, []
-        wait_s = min(float(preferred[1]), most)
-        return wait_s or None, [("Preference-Applied", f"wait={wait_s:g}")]
-
     def _respond(self, page: Page, media_type: str, headers: list[tuple[str, str]]) -> Response:
-        forms = self.hub.forms
-        if media_type == MSGPACK:
-            packed = [message.frame(forms.msgpack_envelope) for message in page.messages]
-            body = page_msgpack(packed, page.cursor, page.complete, page.more, page.closed)
-            return Response(200, body, content_type=MSGPACK, headers=headers)
-        envelopes = [message.frame(forms.envelope) for message in page.messages]
-        if media_type == NDJSON:
-            headers += [
-                ("Extra-Complete", "true" if page.complete else "false"),
-                ("Extra-More", "true" if page.more else "false"),
-            ]
-            lines = b"".join([envelope + b"\n" for envelope in envelopes])
-            return Response(200, lines, content_type=NDJSON, headers=headers)
-        body = page_json(envelopes, page.cursor, page.complete, page.more, page.closed)
-        return Response(200, body, content_type=JSON, headers=headers)
+        form = self.hub.forms.msgpack_envelope if media_type == MSGPACK else self.hub.forms.envelope
+        envelopes = [message.frame(form) for message in page.messages]
+        return page_response(
+            media_type, envelopes, page.cursor, page.complete, page.more, page.closed, headers
+        )
+
+
+def wait_of(request: Request, most_s: float) -> tuple[float | None, list[tuple[str, str]]]:
+    """Return how long to wait, and what to say of a preference (RFC 7240) that was followed."""
+    wait_s = number_of("parameter 'wait'", request.query_value("wait"), 0, most_s)
+    if wait_s is not None:
+        return wait_s or None, []
+    preferred = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", request.header("prefer") or "")
+    if preferred is None:
+        return None, []
+    wait_s = min(float(preferred[1]), most_s)
+    return wait_s or None, [("Preference-Applied", f"wait={wait_s:g}")]
+
+
+def page_response(
+    media_type: str,
+    envelopes: list[bytes],
+    cursor: str,
+    complete: bool,
+    more: bool,
+    closed: bool,
+    headers: list[tuple[str, str]],
+) -> Response:
+    """Return a page of envelopes, which are in the form that goes with the media type."""
+    if media_type == MSGPACK:
+        body = page_msgpack(envelopes, cursor, complete, more, closed)
+        return Response(200, body, content_type=MSGPACK, headers=headers)
+    if media_type == NDJSON:
+        headers += [
+            ("Extra-Complete", "true" if complete else "false"),
+            ("Extra-More", "true" if more else "false"),
+        ]
+        lines = b"".join([envelope + b"\n" for envelope in envelopes])
+        return Response(200, lines, content_type=NDJSON, headers=headers)
+    body = page_json(envelopes, cursor, complete, more, closed)
+    return Response(200, body, content_type=JSON, headers=headers)
 
 
 def _begun(since: Since, page: Page, until: int) -> int:
@@ -210,7 +230,7 @@ def _gone(page: Page, since: Since, epoch: str, headers: list[tuple[str, str]]) 
     )
 
 
-def _negotiate(accept: str | None) -> str:
+def negotiate(accept: str | None) -> str:
     """Return the media type to answer in: of what is spoken, what the client prefers (RFC 9110 12.5.1).
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from broker.settings import SETTINGS
-from extra.errors import ExtraError, LimitExceeded, PreconditionFailed
+from extra.errors import ExtraError, LimitExceeded, NotDelivered, PreconditionFailed
 from extra.http import STATUSES, Response, problem
 
 __all__ = [
@@ -63,6 +63,8 @@ def error_response(error: Exception) -> Response:
     if isinstance(error, PreconditionFailed):
         headers = (("ETag", f'"{error.offset}"'), ("Extra-Cursor", error.cursor))
         return problem(status, error.code, message, headers=headers, offset=error.offset, cursor=error.cursor)
+    if isinstance(error, NotDelivered):
+        return problem(status, error.code, message, headers=headers, offsets=[*error.offsets])
     if error.code == LimitExceeded.code and (limit := limit_in(message)):
         return problem(status, error.code, message, headers=headers, limit=limit)
     return problem(status, error.code, message, headers=headers)

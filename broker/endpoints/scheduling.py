@@ -3,8 +3,7 @@
 from typing import Final
 
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import number_of
-from extra.errors import InvalidCommand
+from broker.endpoints.parameters import whole_of
 from extra.http import NotFound, Request, Response, json_response
 from extra.payloads import JSONValue
 
@@ -22,10 +21,8 @@ class Scheduling:
 
     async def page(self, request: Request) -> Response:
         """Answer with a page, in the order in which they will be published."""
-        limit = number_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
-        if limit != int(limit):
-            raise InvalidCommand(f"parameter 'limit' is {limit:g}: a whole number from 1 to {LIMIT_MOST}")
-        page = await self.broker.scheduled(after=request.query_value("after") or "", limit=int(limit))
+        limit = whole_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
+        page = await self.broker.scheduled(after=request.query_value("after") or "", limit=limit)
         messages: list[JSONValue] = [
             {
                 "scheduled": each.id,

@@ -19,15 +19,32 @@ from mypy_extensions import mypyc_attr
 from broker import __version__
 from broker.endpoints.feed import Feed
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, overflow_of, presence_of, session_of, since_of
+from broker.endpoints.parameters import (
+    NOT_WITH_GROUP,
+    filters_of,
+    flag_of,
+    group_of,
+    overflow_of,
+    presence_of,
+    session_of,
+    since_of,
+)
 from broker.endpoints.publishing import message_of
 from broker.endpoints.reasons import CLOSE_CODES, NotSubscribed
 from broker.endpoints.sse import untold
-from extra.errors import ChannelClosed, ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
+from extra.errors import (
+    ChannelClosed,
+    ExtraError,
+    InvalidCommand,
+    LimitExceeded,
+    NotDelivered,
+    PreconditionFailed,
+)
 from extra.http import Request, Response, WebSocket, WebSocketResponse
 from extra.protocols.commands import (
     Ack,
     Command,
+    Nack,
     Ping,
     Publish,
     Rejected,
@@ -51,7 +68,15 @@ from extra.protocols.pushes import (
     Welcome,
 )
 from extra.protocols.websocket import BINARY, TEXT, server_frame
-from extra.pubsub import NamedSession, Since, format_cursor, parse_overflow, parse_since
+from extra.pubsub import (
+    GroupOptions,
+    NamedSession,
+    Since,
+    check_delay,
+    format_cursor,
+    parse_overflow,
+    parse_since,
+)
 
 __all__ = ["WebSocketFeed", "WebSockets"]
 
@@ -82,6 +107,8 @@ class WebSockets:
             filters = filters_of(request)
             self.hub.broker.check_filters(filters)
             since_of(request, "now")  # refused before the handshake, when it is none
+            if request.query_value("group") is not None:
+                return self._answer(request, self._joining(request, filters))
             presence, member = presence_of(request)
             session, ack, expires = session_of(request)
             first = Subscribe(
@@ -95,6 +122,24 @@ class WebSockets:
                 expires=expires,
             )
             self.hub.broker.shown(filters, presence, member)
+        return self._answer(request, first)
+
+    def _joining(self, request: Request, filters: list[str]) -> Subscribe:
+        """Return the first command of who wants to be a member of a group."""
+        group, options = group_of(request, "member")
+        return Subscribe(
+            filter=filters,
+            since=request.query_value("since"),
+            group=group,
+            ack_wait=options.ack_wait,
+            max_unacknowledged=options.max_unacknowledged,
+            max_deliveries=options.max_deliveries,
+            dead_letters=options.dead_letters,
+            order=options.order,
+            expires=options.expires,
+        )
+
+    def _answer(self, request: Request, first: Subscribe | None) -> Response:
         offered = [each.strip() for each in (request.header("sec-websocket-protocol") or "").split(",")]
         subprotocol = next((each for each in offered if each in (JSON, MSGPACK)), None)
         settings = self.hub.settings.websocket
@@ -131,8 +176,8 @@ class WebSocketFeed(Feed):
         self.hub.open.add(self)
         if socket.deflate:
             forms = self.hub.forms
-            deflated = forms.deflated_binary_frame if self.is_msgpack else forms.deflated_text_frame
-            self.session.outbox.form = deflated
+            self.form = forms.deflated_binary_frame if self.is_msgpack else forms.deflated_text_frame
+            self.session.outbox.form = self.form
         self.push(
             Welcome(
                 session=self.session.id,
@@ -198,7 +243,7 @@ class WebSocketFeed(Feed):
             self.commands.extend(commands)
             return
         for done, command in enumerate(commands):
-            if not isinstance(command, Publish) or not self._publish_at_once(command):
+            if not self._do_at_once(command):
                 self.commands.extend(commands[done:])
                 if isinstance(command, Publish):
                     self._run_soon()
@@ -257,13 +302,28 @@ class WebSocketFeed(Feed):
 
     async def _execute(self, command: Command) -> None:
         if isinstance(command, Subscribe):
-            await self._subscribe(command)
+            if command.group is not None:
+                await self._join(command, command.group)
+            else:
+                await self._subscribe(command)
         elif isinstance(command, Unsubscribe):
             self._unsubscribe(command)
-        elif isinstance(command, Ack):
-            self._acknowledge(command)
+        elif isinstance(command, (Ack, Nack)):
+            self._settle(command)
         elif isinstance(command, Ping):
             self.push(Pong(id=command.id))
+
+    def _do_at_once(self, command: Command | Rejected) -> bool:
+        """Run a command of those that come by thousands; return False where it has to wait for something."""
+        if isinstance(command, Publish):
+            return self._publish_at_once(command)
+        if not isinstance(command, (Ack, Nack)) or not self.session.has_room():
+            return False
+        try:
+            self._settle(command)
+        except ExtraError as error:
+            self._push_error(command, error)
+        return True
 
     def _publish_at_once(self, command: Publish) -> bool:
         """Publish, and return True, unless something has to be waited for."""
@@ -332,6 +392,8 @@ class WebSocketFeed(Feed):
         push = ErrorPush(id=command.id, code=error.code, message=message, temporary=error.temporary)
         if isinstance(error, PreconditionFailed):
             push.offset, push.cursor = error.offset, error.cursor
+        elif isinstance(error, NotDelivered):
+            push.offsets = error.offsets
         self.push(push)
 
     async def _subscribe(self, command: Subscribe) -> None:
@@ -369,7 +431,29 @@ class WebSocketFeed(Feed):
         for end in ends:
             self.push(EndPush(topic=end.topic, offset=end.offset, cursor=end.cursor))
 
+    async def _join(self, command: Subscribe, group: str) -> None:
+        for name in (*NOT_WITH_GROUP, "member"):
+            if getattr(command, name) is not None:
+                raise InvalidCommand(f"{name}: not together with group")
+        options = GroupOptions(
+            command.ack_wait,
+            command.max_unacknowledged,
+            command.max_deliveries,
+            command.dead_letters,
+            command.order,
+            command.expires,
+        )
+        since = parse_since(command.since or "now")
+        share = await self.join(group, command.filters, options, since)
+        assert share.joined is not None
+        cursor = share.joined.cursor()
+        self.push(Subscribed(id=command.id, cursor=cursor, replayed=0, complete=True))
+
     def _unsubscribe(self, command: Unsubscribe) -> None:
+        if command.group is not None:
+            self.leave(command.group)
+            self.push(Unsubscribed(id=command.id))
+            return
         filters = command.filters
         for topic_filter in filters:
             if topic_filter not in self.session.filters:
@@ -381,7 +465,25 @@ class WebSocketFeed(Feed):
     def taken_over(self) -> None:
         self.end("session_taken_over", 0.0)
 
+    def _settle(self, command: Ack | Nack) -> None:
+        name = command.group
+        if name is None:
+            assert isinstance(command, Ack)
+            self._acknowledge(command)
+            return
+        share = self.share(name)
+        groups = self.broker.groups
+        if isinstance(command, Ack):
+            group = groups.acknowledge(name, share.id, command.settled)
+        else:
+            delay_s = command.delay or 0.0
+            check_delay(delay_s)
+            group = groups.give_back(name, share.id, command.settled, delay_s)
+        if command.id is not None:
+            self.push(Acknowledged(id=command.id, cursor=group.cursor()))
+
     def _acknowledge(self, command: Ack) -> None:
+        assert command.offset is not None, "checked as it was decoded"
         named = self.broker.named.held.get(self.session.id)
         if named is not None:
             self.acknowledged = self.broker.named.acknowledge(named, command.offset)

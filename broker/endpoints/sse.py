@@ -2,18 +2,27 @@
 
 from typing import Final, final
 
+import msgspec
 from mypy_extensions import mypyc_attr
 
 from broker.endpoints.feed import Feed
-from broker.endpoints.forms import end_event
+from broker.endpoints.forms import SharedForm, end_event
 from broker.endpoints.hub import Hub
-from broker.endpoints.parameters import filters_of, flag_of, overflow_of, presence_of, session_of, since_of
+from broker.endpoints.parameters import (
+    filters_of,
+    flag_of,
+    group_of,
+    overflow_of,
+    presence_of,
+    session_of,
+    since_of,
+)
 from extra.errors import ChannelClosed, InvalidCommand
 from extra.http import Request, Response, Stream, StreamingResponse
 from extra.protocols.encoding import encode_json
 from extra.protocols.pushes import Goodbye
 from extra.protocols.sse import comment, event
-from extra.pubsub import Broker, End, Gap, NamedSession, Position, Since, WireForm, format_cursor, parse_since
+from extra.pubsub import Broker, End, Gap, NamedSession, Position, Since, format_cursor, parse_since
 
 __all__ = ["EventFeed", "EventStreams"]
 
@@ -39,7 +48,9 @@ class EventStreams:
         """
         filters = filters_of(request)
         forms = self.hub.forms
-        form: WireForm = forms.event
+        if request.query_value("group") is not None:
+            return await self._share(request, filters)
+        form = forms.event
         if request.query_value("format") is not None:
             if request.query_value("format") not in ("raw", "json"):
                 raise InvalidCommand(f"parameter 'format' is {request.query_value('format')!r}: json or raw")
@@ -73,6 +84,27 @@ class EventStreams:
             raise
         return StreamingResponse(feed, content_type=CONTENT_TYPE, headers=HEADERS)
 
+    async def _share(self, request: Request, filters: list[str]) -> Response:
+        """Join a group, and answer with a stream of what is handed to this member of it.
+
+        The first event says as which one it acknowledges. What it has had is known to the group, so that
+        messages have no id and `Last-Event-ID` says nothing.
+        """
+        name, options = group_of(request, "format", "member")
+        since = parse_since(request.query_value("since") or "now")
+        if request.method == "HEAD":
+            self.hub.broker.check_filters(filters)
+            return StreamingResponse(Unopened(), content_type=CONTENT_TYPE, headers=HEADERS)
+        feed = EventFeed(self.hub, self.hub.forms.event, None)
+        joined = msgspec.json.encode({"group": name, "member": feed.session.id})
+        feed.session.put_control(event(joined, event="joined"))
+        try:
+            await feed.join(name, filters, options, since)
+        except BaseException:
+            feed.detach()
+            raise
+        return StreamingResponse(feed, content_type=CONTENT_TYPE, headers=HEADERS)
+
 
 @final
 @mypyc_attr(native_class=True)
@@ -94,7 +126,7 @@ class Unopened:
 class EventFeed(Feed):
     """One event stream: a `StreamTaker`."""
 
-    def __init__(self, hub: Hub, form: WireForm, overflow: str | None) -> None:
+    def __init__(self, hub: Hub, form: SharedForm, overflow: str | None) -> None:
         super().__init__(hub.broker, hub.flusher, form, overflow)
         self.hub = hub
         self.stream: Stream | None = None

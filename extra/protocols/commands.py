@@ -34,6 +34,7 @@ __all__ = [
     "MAX_KEY_BYTES",
     "Ack",
     "Command",
+    "Nack",
     "Overflow",
     "Ping",
     "Publish",
@@ -66,24 +67,17 @@ _ID: TypeAlias = (
 )
 _Filter: TypeAlias = str | Annotated[list[str], Meta(min_length=1)]
 _Offset: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Offsets: TypeAlias = Annotated[list[_Offset], Meta(min_length=1)]
 _Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
 _Time: TypeAlias = Annotated[float, Meta(ge=0, le=1e11)]
 _Key: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_KEY_BYTES)]
 
 
-class _Filtered(Struct, tag_field="op", omit_defaults=True):
-    filter: _Filter
-    id: _ID = None
-
-    @property
-    def filters(self) -> list[str]:
-        """The filters, as a list even if there is one."""
-        return [self.filter] if isinstance(self.filter, str) else self.filter
-
-
-class Subscribe(_Filtered, tag="subscribe"):
+class Subscribe(Struct, tag="subscribe", tag_field="op", omit_defaults=True):
     """Asks for what the filter matches, or any of the filters. None is what was left out."""
 
+    filter: _Filter
+    id: _ID = None
     since: str | None = None
     overflow: Overflow | None = None
     retained: bool | None = None
@@ -93,10 +87,30 @@ class Subscribe(_Filtered, tag="subscribe"):
     session: str | None = None
     ack: bool | None = None
     expires: _Seconds | None = None
+    group: str | None = None
+    ack_wait: float | None = None
+    max_unacknowledged: int | None = None
+    max_deliveries: int | None = None
+    dead_letters: str | None = None
+    order: str | None = None
+
+    @property
+    def filters(self) -> list[str]:
+        """The filters, as a list even if there is one."""
+        return _listed(self.filter)
 
 
-class Unsubscribe(_Filtered, tag="unsubscribe"):
-    """Ends what was asked for with the same filter or filters."""
+class Unsubscribe(Struct, tag="unsubscribe", tag_field="op", omit_defaults=True):
+    """Ends what was asked for with the same filter or filters, or leaves a group."""
+
+    filter: _Filter | None = None
+    id: _ID = None
+    group: str | None = None
+
+    @property
+    def filters(self) -> list[str]:
+        """The filters, as a list even if there is one; empty when it is a group that is left."""
+        return [] if self.filter is None else _listed(self.filter)
 
 
 class Publish(Struct):
@@ -120,10 +134,32 @@ class Publish(Struct):
 
 
 class Ack(Struct, tag="ack", tag_field="op", omit_defaults=True):
-    """Says that everything up to `offset` has been worked on."""
+    """Says that everything up to `offset` has been worked on; of a group, that message or those messages."""
 
-    offset: _Offset
+    offset: _Offset | None = None
     id: _ID = None
+    group: str | None = None
+    offsets: _Offsets | None = None
+
+    @property
+    def settled(self) -> list[int]:
+        """The offsets, as a list even if there is one."""
+        return _offsets(self.offset, self.offsets)
+
+
+class Nack(Struct, tag="nack", tag_field="op", omit_defaults=True):
+    """Gives messages of a group back, to be handed out again after `delay` seconds."""
+
+    group: str
+    offset: _Offset | None = None
+    id: _ID = None
+    offsets: _Offsets | None = None
+    delay: float | None = None
+
+    @property
+    def settled(self) -> list[int]:
+        """The offsets, as a list even if there is one."""
+        return _offsets(self.offset, self.offsets)
 
 
 class Ping(Struct, tag="ping", tag_field="op", omit_defaults=True):
@@ -132,7 +168,7 @@ class Ping(Struct, tag="ping", tag_field="op", omit_defaults=True):
     id: _ID = None
 
 
-Command: TypeAlias = Subscribe | Unsubscribe | Publish | Ack | Ping
+Command: TypeAlias = Subscribe | Unsubscribe | Publish | Ack | Nack | Ping
 
 
 class Rejected(Struct, frozen=True):
@@ -141,6 +177,14 @@ class Rejected(Struct, frozen=True):
     id: str | int | None
     code: str
     message: str
+
+
+def _listed(topic_filter: str | list[str]) -> list[str]:
+    return [topic_filter] if isinstance(topic_filter, str) else topic_filter
+
+
+def _offsets(offset: int | None, offsets: list[int] | None) -> list[int]:
+    return offsets if offsets is not None else [] if offset is None else [offset]
 
 
 def decode_commands_json(frame: bytes, limit: int = 1000) -> list[Command | Rejected]:
@@ -234,9 +278,9 @@ class _Close(_Publish, tag="close", tag_field="op"):
     """`publish` with `close` true, and `data` that may be left out: then the message is an empty text."""
 
 
-_Wire: TypeAlias = Subscribe | Unsubscribe | _Publish | _Close | Ack | Ping
+_Wire: TypeAlias = Subscribe | Unsubscribe | _Publish | _Close | Ack | Nack | Ping
 
-_OPS: Final = ("subscribe", "unsubscribe", "publish", "close", "ack", "ping")
+_OPS: Final = ("subscribe", "unsubscribe", "publish", "close", "ack", "nack", "ping")
 
 _CHOICES: Final = {"overflow": get_args(Overflow), "replay": get_args(_Replay)}
 
@@ -387,7 +431,23 @@ def _complete(form: _Format, command: _Wire) -> Command:
         _check_id(command.id)
     if isinstance(command, _Publish):
         return _publish(form, command)
+    if isinstance(command, (Ack, Nack)):
+        _check_settling(command)
+    elif isinstance(command, Unsubscribe) and (command.filter is None) == (command.group is None):
+        flaw = "object missing required field filter" if command.filter is None else "either filter or group"
+        raise InvalidCommand(f"unsubscribe: {flaw}")
     return command
+
+
+def _check_settling(command: Ack | Nack) -> None:
+    name = "ack" if isinstance(command, Ack) else "nack"
+    if command.group is None:
+        if command.offset is None or command.offsets is not None:
+            is_missing = command.offset is None and command.offsets is None
+            flaw = "object missing required field offset" if is_missing else "offsets: only with group"
+            raise InvalidCommand(f"ack: {flaw}")
+    elif (command.offset is None) == (command.offsets is None):
+        raise InvalidCommand(f"{name}: either offset or offsets")
 
 
 def _check_id(identifier: str | int) -> None:

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from extra.payloads import USUAL_CONTENT_TYPE
 from extra.protocols.commands import Command, Publish
-from extra.protocols.envelope import message_json, message_msgpack
+from extra.protocols.envelope import message_json, message_msgpack, shared_json, shared_msgpack
 from extra.protocols.pushes import MessagePush, Push
 
 __all__ = ["encode_json", "encode_msgpack"]
@@ -33,7 +33,8 @@ def encode_json(item: Command | Push) -> bytes:
         encoded = b2a_base64(item.payload, newline=False).decode()
         return _to_json(_publish_fields(item, {"data_base64": encoded}, item.content_type))
     if isinstance(item, MessagePush):
-        return message_json(*msgspec.structs.astuple(item))
+        written = message_json(*msgspec.structs.astuple(item)[:8])
+        return written if item.group is None else shared_json(written, item.group, item.deliveries)
     return _to_json(item)
 
 
@@ -55,7 +56,8 @@ def encode_msgpack(item: Command | Push) -> bytes:
                 return _to_msgpack(_publish_fields(item, {"data": item.payload}, item.content_type or _JSON))
         return _to_msgpack(_publish_fields(item, {"data": item.payload}, item.content_type))
     if isinstance(item, MessagePush):
-        return message_msgpack(*msgspec.structs.astuple(item))
+        written = message_msgpack(*msgspec.structs.astuple(item)[:8])
+        return written if item.group is None else shared_msgpack(written, item.group, item.deliveries)
     return _to_msgpack(item)
 
 

@@ -12,7 +12,14 @@ import msgspec
 
 from extra.payloads import USUAL_CONTENT_TYPE, PayloadKind
 
-__all__ = ["message_json", "message_msgpack", "page_json", "page_msgpack"]
+__all__ = [
+    "message_json",
+    "message_msgpack",
+    "page_json",
+    "page_msgpack",
+    "shared_json",
+    "shared_msgpack",
+]
 
 _to_json: Final = msgspec.json.Encoder().encode
 _to_msgpack: Final = msgspec.msgpack.Encoder().encode
@@ -76,6 +83,22 @@ def message_msgpack(
     fields["data"] = payload.decode() if kind == "text" else payload
     fields.update(_properties(kind, content_type, headers, expires_at, retained))
     return _to_msgpack(fields)
+
+
+def shared_json(envelope: bytes, group: str, deliveries: int) -> bytes:
+    """Return an envelope in JSON as it goes to one member of a group: `deliveries` counts this one, too."""
+    return (
+        envelope[:-1] + b',"group":' + _to_json(group) + b',"deliveries":' + str(deliveries).encode() + b"}"
+    )
+
+
+def shared_msgpack(envelope: bytes, group: str, deliveries: int) -> bytes:
+    """Return an envelope in msgpack as it goes to one member of a group.
+
+    Its fields are a map of fewer than 14, whose header is one byte with their number.
+    """
+    fields = _to_msgpack({"group": group, "deliveries": deliveries})
+    return bytes([envelope[0] + 2]) + envelope[1:] + fields[1:]
 
 
 def page_json(messages: list[bytes], cursor: str, complete: bool, more: bool, closed: bool = False) -> bytes:

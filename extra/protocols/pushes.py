@@ -81,7 +81,7 @@ class ScheduledPush(Struct, tag="scheduled", tag_field="op", kw_only=True):
 
 
 class Acknowledged(Struct, tag="acknowledged", tag_field="op", kw_only=True):
-    """The answer to an `ack` that had an id."""
+    """The answer to an `ack` or `nack` that had an id: where the reader stands, or its group."""
 
     id: str | int
     cursor: str
@@ -94,13 +94,17 @@ class Pong(Struct, tag="pong", tag_field="op", kw_only=True, omit_defaults=True)
 
 
 class GapPush(Struct, tag="gap", tag_field="op", kw_only=True, omit_defaults=True):
-    """Messages above `after` and up to `until` are missing. `after` is None when the log has begun anew."""
+    """Messages above `after` and up to `until` are missing. `after` is None when the log has begun anew.
+
+    `group` is there when it is a group that they are missing for.
+    """
 
     filter: str | None = None
     after: int | None
     until: int
     reason: str
     dropped: int = 0
+    group: str | None = None
 
 
 class EndPush(Struct, tag="end", tag_field="op", kw_only=True):
@@ -114,7 +118,8 @@ class EndPush(Struct, tag="end", tag_field="op", kw_only=True):
 class ErrorPush(Struct, tag="error", tag_field="op", kw_only=True, omit_defaults=True):
     """Takes the place of an answer, or says what was wrong with a frame.
 
-    `offset` and `cursor` are those of the topic's last message, where that is not the one that it was to be.
+    `offset` and `cursor` are those of the topic's last message, where that is not the one that it was to be;
+    `offsets` those of a group's messages that this member does not hold.
     """
 
     id: str | int | None = None
@@ -123,6 +128,7 @@ class ErrorPush(Struct, tag="error", tag_field="op", kw_only=True, omit_defaults
     temporary: bool
     offset: int | None = None
     cursor: str | None = None
+    offsets: list[int] | None = None
 
 
 class Goodbye(Struct, tag="goodbye", tag_field="op", kw_only=True):
@@ -137,7 +143,7 @@ class MessagePush(Struct, kw_only=True):
     """A message. The payload is JSON, text or bytes as `kind` says; a string without a content type is text.
 
     `content_type` is None when it is the usual one of the kind, `expires_at` when the message does not
-    expire.
+    expire, `group` when it comes to everybody. `deliveries` counts to how many members it has been handed.
     """
 
     topic: str
@@ -148,6 +154,8 @@ class MessagePush(Struct, kw_only=True):
     headers: dict[str, str] | None = None
     expires_at: float | None = None
     retained: bool = False
+    group: str | None = None
+    deliveries: int = 1
 
 
 Push: TypeAlias = (
@@ -191,6 +199,8 @@ class _Message(Struct, tag="message", tag_field="op"):
     headers: dict[str, str] | None = None
     expires_at: float | None = None
     retained: bool = False
+    group: str | None = None
+    deliveries: int = 1
 
 
 _Wire: TypeAlias = (
@@ -291,6 +301,8 @@ def _complete(form: _Format, push: _Wire) -> Push:
         headers=push.headers,
         expires_at=push.expires_at,
         retained=push.retained,
+        group=push.group,
+        deliveries=push.deliveries,
     )
 
 

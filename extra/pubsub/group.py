@@ -79,11 +79,20 @@ class GroupMember(ABC):
 
     def __init__(self, id: str) -> None:
         self.id = id
+        self.joined: Group | None = None
         self.unacknowledged: dict[int, Job] = {}
+
+    def leave(self) -> None:
+        """Be a member no longer: what it holds goes to others. Idempotent."""
+        if self.joined is not None:
+            self.joined.leave(self)
 
     @abstractmethod
     def has_room(self) -> bool:
-        """Return whether it takes a message now. Who did not is asked again within a second."""
+        """Return whether it takes a message now. Who did not is asked again within a second.
+
+        It can say so before: `Group.has_room_again`.
+        """
 
     @abstractmethod
     def hand(self, message: Message, deliveries: int) -> None:
@@ -173,19 +182,22 @@ class Group(Consumer):
 
     # Members
 
-    def admit(self, filters: list[str], options: GroupOptions, expiry_s: float) -> None:
+    def admit(self, filters: list[str], options: GroupOptions, expiry_s: float) -> bool:
         """Accept what a new member asks for: the same as the others do, or anything when there are none.
+
+        What it leaves out stays as it was. Return whether that changes what the group is like.
 
         Raises GroupConflict, and InvalidCommand as `settle_terms` does.
         """
         if self.members:
             self.terms.check_same(self.name, filters, options)
-            return
-        terms = settle_terms(filters, options, expiry_s)
-        if terms != self.terms:
-            self.fall_asleep()
-            self.terms = terms
-            self.is_moved = True
+            return False
+        terms = settle_terms(filters, self.terms.filled(options, expiry_s), expiry_s)
+        if terms == self.terms:
+            return False
+        self.fall_asleep()
+        self.terms = terms
+        return True
 
     def join(self, member: GroupMember) -> None:
         """Let somebody have a share from now on. Whoever had this id before is replaced."""
@@ -194,6 +206,7 @@ class Group(Consumer):
             self._let_go(former)
             former.replaced()
         self.members[member.id] = member
+        member.joined = self
         self._has_capacity(member)
         if self.session is None and self.reading is None:
             self.reading = self._spawn(self._read())
@@ -207,6 +220,19 @@ class Group(Consumer):
                 self.idle_since = self.broker.clock.now()
                 self.seen_at = self.broker.clock.time()
             self.wake()
+
+    def has_room_again(self, member: GroupMember) -> None:
+        """Take note that a member which had no room has some now."""
+        self._has_capacity(member)
+        self.wake()
+
+    async def caught_up(self) -> None:
+        """Wait until what the log has was read, as far as the window goes, and handed out."""
+        reading = self.reading
+        while reading is not None:
+            await asyncio.wait((reading,))  # which has a turn scheduled when it is done
+            reading = self.reading
+        await asyncio.sleep(0)
 
     def acknowledge(self, member_id: str, offsets: list[int]) -> list[Refusal]:
         """Settle messages that a member holds; return those that it does not. Twice is once."""

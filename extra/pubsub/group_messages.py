@@ -13,7 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from extra.errors import InvalidCommand, SessionTakenOver
 from extra.pubsub.gaps import GapTeller
-from extra.pubsub.group import Group, GroupMember
+from extra.pubsub.group import GroupMember
 from extra.pubsub.group_options import GroupOptions, check_delay
 from extra.pubsub.message import Gap, Message
 from extra.pubsub.position import parse_since
@@ -54,7 +54,6 @@ class GroupMessages(GroupMember):
         self.since = since
         self.options = options
         self.teller = GapTeller(filters, None, on_gap, logger)
-        self.joined: Group | None = None
         self.waiting: deque[Message | Gap] = deque()
         self.waiter: asyncio.Future[None] | None = None
         self.was_entered = False
@@ -66,15 +65,14 @@ class GroupMessages(GroupMember):
             raise RuntimeError("a share is entered once: ask the broker for another")
         self.was_entered = True
         since = parse_since(self.since)
-        self.joined = await self.broker.groups.join(self.name, self.filters, self.options, since, self)
+        await self.broker.groups.join(self.name, self.filters, self.options, since, self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.broker_closed()
-        if self.joined is not None:
-            self.joined.leave(self)
+        self.leave()
 
     def __aiter__(self) -> GroupMessages:
         return self

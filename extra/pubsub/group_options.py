@@ -55,6 +55,20 @@ class Terms:
     order: str
     expires_s: float
 
+    def filled(self, options: GroupOptions, expiry_s: float) -> GroupOptions:
+        """Return options in which what is left out is as it was here, within what may be."""
+        tried = options.max_deliveries is None and options.dead_letters is None and self.max_deliveries > 0
+        return GroupOptions(
+            ack_wait=self.ack_wait_s if options.ack_wait is None else options.ack_wait,
+            max_unacknowledged=(
+                self.max_unacknowledged if options.max_unacknowledged is None else options.max_unacknowledged
+            ),
+            max_deliveries=self.max_deliveries if tried else options.max_deliveries,
+            dead_letters=self.dead_letters if tried else options.dead_letters,
+            order=self.order if options.order is None else options.order,
+            expires=min(self.expires_s, expiry_s) if options.expires is None else options.expires,
+        )
+
     def check_same(self, name: str, filters: list[str], options: GroupOptions) -> None:
         """Raise GroupConflict when a member asks for something else than what there is."""
         asked: list[tuple[str, object, object]] = [
@@ -70,8 +84,8 @@ class Terms:
         for option, wanted, there in asked:
             if wanted is not None and wanted != there:
                 raise GroupConflict(
-                    f"group {name[:80]!r} has members, for whom {option} is {there!r} and not {wanted!r}:"
-                    " leave it out, or ask for the same"
+                    f"group {name[:80]!r} has members, for whom {option} is {_shown(there)}"
+                    f" and not {_shown(wanted)}: leave it out, or ask for the same"
                 )
 
 
@@ -109,6 +123,10 @@ def check_delay(delay_s: float) -> None:
     """Raise InvalidCommand unless a message may be given back for so long: up to a day."""
     if not 0 <= delay_s <= DELAY_MOST_S:
         raise InvalidCommand(f"delay {delay_s:g}: a number of seconds from 0 to {DELAY_MOST_S:g}")
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 def _within(option: str, value: float | None, default: float, low: float, high: float) -> float:

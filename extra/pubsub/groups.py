@@ -71,6 +71,7 @@ class Groups:
         check_name(KIND, name)
         broker.check_filters(filters)
         filters = list(dict.fromkeys(filters))
+        is_new = False
         group = self.groups.get(name)
         if group is None:
             terms = settle_terms(filters, options, limits.group_expiry_s)
@@ -82,13 +83,14 @@ class Groups:
                 group = Group(broker, name, terms, after)
                 group.since = None if since.kind == "now" else since
                 self.groups[name] = group
-        group.admit(filters, options, limits.group_expiry_s)
+                is_new = True
+        is_new = group.admit(filters, options, limits.group_expiry_s) or is_new
         if member.id not in group.members and len(group.members) >= limits.group_members_limit:
             raise LimitExceeded(
                 f"group {name[:80]!r} has {len(group.members)} members (broker.group_members_limit)"
             )
         group.join(member)
-        if group.is_moved:
+        if is_new:
             self._keep(group)
             try:
                 await broker.engine.settled()
