@@ -86,6 +86,8 @@ SLICE_S: Final = 0.005
 JSON: Final = "extra.v1.json"
 MSGPACK: Final = "extra.v1.msgpack"
 
+GROUP_OPTIONS: Final = ("ack_wait", "max_unacknowledged", "max_deliveries", "dead_letters", "order")
+
 NORMAL_CLOSURE: Final = 1000
 """What a client closes with that is done; a page that is left or loaded anew says 1001 (RFC 6455 7.4.1)."""
 
@@ -405,6 +407,9 @@ class WebSocketFeed(Feed):
             since = since if named.is_new else parse_since(named.since)
         elif command.ack is not None or command.expires is not None:
             raise InvalidCommand("ack and expires: only with session")
+        for name in GROUP_OPTIONS:
+            if getattr(command, name) is not None:
+                raise InvalidCommand(f"{name}: only with group")
         overflow = parse_overflow(command.overflow) if command.overflow is not None else None
         broker = self.broker
         shown = broker.shown(filters, command.presence, command.member)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from broker.endpoints.forms import FRAME_CACHE_LIMIT_BYTES
+from broker.endpoints.groups import SETTLING_LIMIT_BYTES
 from broker.endpoints.parameters import DELIVER_AFTER_MOST_S
 from broker.endpoints.publishing import BATCH_FACTOR, TTL_MOST_S
 from broker.endpoints.read import LIMIT_MOST, PAGE_LIMIT_BYTES
@@ -34,6 +35,7 @@ BOUNDS = {
     "body of `POST /publish`, in `broker.max_payload_bytes`": f"{BATCH_FACTOR}",
     "`data` in msgpack, in `broker.max_payload_bytes`": f"{9 / 4}",
     "messages of a page": f"{LIMIT_MOST:,}",
+    "body of `POST /groups/{group}/ack`": f"{SETTLING_LIMIT_BYTES:,} bytes",
     "page": f"{PAGE_LIMIT_BYTES:,} bytes",
     "retained messages of a page": f"{RETAINED_LIMIT:,}",
     "encoded messages that are kept for those to come": f"{FRAME_CACHE_LIMIT_BYTES:,} bytes",
