@@ -8,7 +8,7 @@ from typing import Any, Final
 from loadtest.generator.checks import Mismatch
 from loadtest.generator.payloads import FIRST
 
-__all__ = ["check_log", "cursor", "history", "metrics"]
+__all__ = ["check_log", "cursor", "group_offset", "history", "metrics"]
 
 SAMPLE: Final = re.compile(r"^extra_(\S+) (\S+)$", re.MULTILINE)
 TIMEOUT_S: Final = 30.0
@@ -29,6 +29,12 @@ def cursor(port: int, topic: str) -> str:
     """Return where the log ends."""
     page: dict[str, str] = json.loads(_get(port, f"/t/{topic}?since=now"))
     return page["cursor"]
+
+
+def group_offset(port: int, group: str) -> int:
+    """Return up to where a group has settled everything."""
+    told: dict[str, int] = json.loads(_get(port, f"/groups/{group}"))
+    return told["offset"]
 
 
 def check_log(port: int, topic: str, published: int) -> None:

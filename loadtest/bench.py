@@ -21,6 +21,7 @@ from loadtest.report import Report, say
 from loadtest.scenarios import (
     channels,
     fanout,
+    groups,
     match,
     memory,
     presence,
@@ -42,6 +43,7 @@ SCENARIOS: Final[dict[str, ModuleType]] = {
     "stalled": stalled,
     "resume": resume,
     "store": store,
+    "groups": groups,
     "presence": presence,
     "match": match,
     "channels": channels,

@@ -10,7 +10,7 @@ from typing import Any
 from loadtest.generator.checks import Mismatch
 from loadtest.generator.plan import Plan
 
-__all__ = ["Child", "poster", "publisher", "subscribers"]
+__all__ = ["Child", "poster", "publisher", "subscribers", "workers"]
 
 
 class Child:
@@ -64,6 +64,15 @@ def poster(port: int, connections: int, requests: int, payload_bytes: int) -> It
     """Start a process that posts; it is connected when this returns."""
     arguments = (port, connections, requests, payload_bytes)
     with _child("loadtest.generator.requests", *[str(each) for each in arguments]) as child:
+        child.answer()
+        yield child
+
+
+@contextmanager
+def workers(port: int, connections: int, messages: int, way: str) -> Iterator[Child]:
+    """Start a process of workers; they are connected when this returns."""
+    arguments = (port, connections, messages, way)
+    with _child("loadtest.generator.workers", *[str(each) for each in arguments]) as child:
         child.answer()
         yield child
 

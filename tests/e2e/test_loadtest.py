@@ -80,6 +80,7 @@ def test_figures_are_printed_with_where_they_come_from() -> None:
         ("resume", "--subscribers", "20", "--behind", "10"),
         ("match", "--filters", "100,1000", "--kinds", "mixed", "--topics", "500"),
         ("channels", "--items", "200"),
+        ("groups", "--messages", "2000"),
         (
             *("stalled", "--subscribers", "10", "--stalled", "2", "--rate", "400", "--seconds", "1"),
             *("--policies", "drop-oldest"),
