@@ -97,6 +97,7 @@ async def run(settings: Settings, read: Callable[[], Settings] | None = None) ->
                 await stack.enter_async_context(services.life)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             hub = Hub(broker, settings, tasks)
+            hub.keeps_requests = services is not None
             status = await _serve(hub, services, watching, wanted, stopping, cutting)
     except LoadError as error:
         logger.error("%s (server.app)", error)

@@ -47,7 +47,7 @@ class Sharing:
     async def poll(self, request: Request) -> Response:
         """Answer with messages for one member, or 204 when none have come in time."""
         media_type = negotiate(request.header("accept"))
-        filters = filters_of(request)
+        filters = await self.hub.admit_filters(filters_of(request), request)
         name, options = group_of(request)
         limit = whole_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
         wait_s, preference = wait_of(request, self.hub.settings.poll.wait_limit_s)

@@ -10,7 +10,9 @@ from broker.endpoints.feed import Flusher
 from broker.endpoints.forms import Forms
 from broker.endpoints.tally import Tally
 from broker.settings import Settings
-from extra.pubsub import Broker
+from extra.http import Request
+from extra.pubsub import Broker, Message
+from extra.pubsub.gates import admit_filters, admit_message
 from extra.servers.eager import run_eagerly
 
 __all__ = ["Closing", "Hub"]
@@ -37,7 +39,10 @@ class Hub:
         *,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """`tasks` owns what goes on beside requests; `draw` gives a random number from 0 to 1."""
+        """`tasks` owns what goes on beside requests; `draw` gives a random number from 0 to 1.
+
+        `keeps_requests` may be set where somebody may decide, later on, about who is connected already.
+        """
         self.broker = broker
         self.settings = settings
         self.tasks = tasks
@@ -48,7 +53,28 @@ class Hub:
         self.tally = Tally()
         self.polls = 0  # that wait
         self.is_draining = False
+        self.keeps_requests = False
         self.goodbyes_total: dict[str, int] = {"slow": 0, "shutdown": 0}
+
+    async def admit_filters(self, filters: list[str], request: Request | None) -> list[str]:
+        """Return what a client may subscribe to in place of `filters`: themselves, where nobody decides.
+
+        Raises:
+            ExtraError: it may not; `Forbidden`, as a rule. InvalidFilter.
+        """
+        gates = self.broker.gates
+        if not gates:
+            return filters
+        self.broker.check_filters(filters)
+        return await admit_filters(gates, filters, request)
+
+    async def admit_message(self, message: Message, request: Request | None) -> Message:
+        """Return what a client may publish in place of `message`. Raises as `admit_filters` does."""
+        return await admit_message(self.broker.gates, message, request)
+
+    def request_to_keep(self, request: Request) -> Request | None:
+        """Return the request with which a connection was opened, if anybody may want to know that later."""
+        return request if self.keeps_requests or self.broker.gates else None
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine beside requests: at once, until it suspends."""

@@ -11,6 +11,7 @@ from extra.payloads import JSONValue
 
 __all__ = ["Attendance"]
 
+PRESENCE = "$presence/"
 LIMIT = 1000
 LIMIT_MOST = 10_000
 
@@ -19,11 +20,12 @@ class Attendance:
     """`GET /presence/{filter}` and `GET /presence?topic=..`."""
 
     def __init__(self, hub: Hub) -> None:
+        self.hub = hub
         self.broker = hub.broker
 
     async def page(self, request: Request) -> Response:
         """Answer with a snapshot: topics, how many are there, and who unless only numbers are asked for."""
-        filters = filters_of(request)
+        filters = await self._admitted(request)
         counts_only = flag_of(request, "count") or False
         limit = whole_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
         page = await self.broker.present(*filters, limit=limit)
@@ -44,3 +46,12 @@ class Attendance:
         }
         headers = (("Cache-Control", "no-store"), ("Extra-Cursor", page.cursor))
         return json_response(answer, headers=headers)
+
+    async def _admitted(self, request: Request) -> list[str]:
+        """Return the filters that are asked about, as far as who asks may know who is there."""
+        filters = filters_of(request)
+        if not self.broker.gates:
+            return filters
+        self.broker.check_filters(filters)
+        told = await self.hub.admit_filters([PRESENCE + each for each in filters], request)
+        return [each.removeprefix(PRESENCE) for each in told]

@@ -28,6 +28,7 @@ from extra.protocols.commands import (
 )
 from extra.protocols.payloads import admit_payload
 from extra.pubsub import Broker, Message, Receipt
+from extra.pubsub.gates import guard_publishing
 
 __all__ = ["Publisher", "message_of"]
 
@@ -63,6 +64,8 @@ class Publisher:
             return None
         if deliver_at_of(request, self.broker.clock) is not None:
             return None
+        if self.broker.gates and guard_publishing(self.broker.gates, topic_of(request)):
+            return None
         properties = _properties_of(request)
         payload = request.arrived_body(self.broker.limits.max_payload_bytes, "broker.max_payload_bytes")
         message = self._message(request, properties, payload, flag_of(request, "retain") or False)
@@ -81,7 +84,9 @@ class Publisher:
         """Let go of what the topic retains; 204 also when there was nothing."""
         if request.header("if-match") is not None or request.header("if-none-match") is not None:
             raise InvalidCommand("If-Match and If-None-Match are for publishing: DELETE takes neither")
-        await self.broker.clear(topic_of(request))
+        topic = topic_of(request)
+        await self.hub.admit_message(Message(topic, b"", retained=True), request)
+        await self.broker.clear(topic)
         return Response(204)
 
     async def publish_many(self, request: Request) -> Response:
@@ -111,7 +116,14 @@ class Publisher:
             if isinstance(item, Rejected):
                 answers.append(self._refusal(item.code, item.message))
                 continue
-            messages.append(message_of(item, self.broker))
+            message = message_of(item, self.broker)
+            if self.broker.gates:
+                try:
+                    message = await self.hub.admit_message(message, request)
+                except ExtraError as error:
+                    answers.append(self._refusal(error.code, str(error)))
+                    continue
+            messages.append(message)
             keys.append(item.key)
             if_lasts.append(item.if_last)
             deliver_ats.append(item.deliver_at)
@@ -141,6 +153,7 @@ class Publisher:
         properties = _properties_of(request)
         payload = await request.body(self.broker.limits.max_payload_bytes, "broker.max_payload_bytes")
         message = self._message(request, properties, payload, retain, deliver_at)
+        message = await self.hub.admit_message(message, request)
         if deliver_at is not None:
             return _receipt(await self.broker.schedule_message(message, deliver_at, key))
         return _receipt(await self.broker.publish_message(message, key, if_last))

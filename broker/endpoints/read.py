@@ -93,8 +93,8 @@ class Reader:
     async def read(self, request: Request) -> Response:
         """Answer with a page, 204 when a long-poll ended with nothing, or 410 when something is missing."""
         media_type = negotiate(request.header("accept"))
-        filters = filters_of(request)
         broker = self.hub.broker
+        filters = await self.hub.admit_filters(filters_of(request), request)
         broker.check_filters(filters)
         limit = whole_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
         retained = flag_of(request, "retained")

@@ -70,13 +70,17 @@ from extra.protocols.pushes import (
 from extra.protocols.websocket import BINARY, TEXT, server_frame
 from extra.pubsub import (
     GroupOptions,
+    Message,
     NamedSession,
+    Receipt,
     Since,
     check_delay,
     format_cursor,
     parse_overflow,
     parse_since,
 )
+from extra.pubsub.gates import guard_publishing
+from extra.pubsub.session import CLOSED
 
 __all__ = ["WebSocketFeed", "WebSockets"]
 
@@ -145,7 +149,8 @@ class WebSockets:
         offered = [each.strip() for each in (request.header("sec-websocket-protocol") or "").split(",")]
         subprotocol = next((each for each in offered if each in (JSON, MSGPACK)), None)
         settings = self.hub.settings.websocket
-        feed = WebSocketFeed(self.hub, subprotocol == MSGPACK, overflow_of(request), first)
+        kept = self.hub.request_to_keep(request)
+        feed = WebSocketFeed(self.hub, subprotocol == MSGPACK, overflow_of(request), first, kept)
         return WebSocketResponse(
             feed,
             subprotocols=[subprotocol] if subprotocol else [],
@@ -159,13 +164,21 @@ class WebSockets:
 class WebSocketFeed(Feed):
     """One WebSocket session: a `WebSocketTaker`."""
 
-    def __init__(self, hub: Hub, is_msgpack: bool, overflow: str | None, first: Subscribe | None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        is_msgpack: bool,
+        overflow: str | None,
+        first: Subscribe | None,
+        request: Request | None,
+    ) -> None:
         forms = hub.forms
         super().__init__(
             hub.broker, hub.flusher, forms.binary_frame if is_msgpack else forms.text_frame, overflow
         )
         self.hub = hub
         self.is_msgpack = is_msgpack
+        self.request = request
         self.socket: WebSocket | None = None
         self.commands: deque[Command | Rejected] = deque([first] if first is not None else [])
         self.is_running = False
@@ -333,6 +346,8 @@ class WebSocketFeed(Feed):
             return False
         if command.deliver_at is not None:
             return False
+        if self.broker.gates and guard_publishing(self.broker.gates, command.topic):
+            return False
         message = message_of(command, self.broker)
         try:
             reached = self.broker.publish_at_once(message)
@@ -360,13 +375,18 @@ class WebSocketFeed(Feed):
         """Publish, and answer each command in its turn."""
         broker = self.broker
         messages = [message_of(command, broker) for command in run]
-        answers = await broker.publish_messages(
-            messages,
-            [command.key for command in run],
-            [command.if_last for command in run],
-            [command.deliver_at for command in run],
+        refused = await self._refused(messages) if broker.gates else {}
+        admitted = [number for number in range(len(run)) if number not in refused]
+        outcomes = await broker.publish_messages(
+            [messages[number] for number in admitted],
+            [run[number].key for number in admitted],
+            [run[number].if_last for number in admitted],
+            [run[number].deliver_at for number in admitted],
         )
-        for command, answer in zip(run, answers, strict=True):
+        answers: dict[int, Receipt | ExtraError] = dict(zip(admitted, outcomes, strict=True))
+        answers.update(refused)
+        for number, command in enumerate(run):
+            answer = answers[number]
             if isinstance(answer, ExtraError):
                 await self._fail(command, answer)
             elif command.id is not None and answer.scheduled:
@@ -398,8 +418,30 @@ class WebSocketFeed(Feed):
             push.offsets = error.offsets
         self.push(push)
 
-    async def _subscribe(self, command: Subscribe) -> None:
+    async def _refused(self, messages: list[Message]) -> dict[int, ExtraError]:
+        """Ask about messages one by one, and put in the place of each what is to be published instead.
+
+        Return why the others may not be published, by their places.
+        """
+        refused: dict[int, ExtraError] = {}
+        for number, message in enumerate(messages):
+            try:
+                messages[number] = await self.hub.admit_message(message, self.request)
+            except ExtraError as error:
+                refused[number] = error
+        return refused
+
+    async def _filters_of(self, command: Subscribe) -> list[str]:
+        """Return what is subscribed to. Raises what it is refused with, ChannelClosed."""
         filters = list(dict.fromkeys(command.filters))
+        if self.broker.gates:
+            filters = await self.hub.admit_filters(filters, self.request)
+            if self.session.state == CLOSED:
+                raise ChannelClosed("the connection is over")
+        return filters
+
+    async def _subscribe(self, command: Subscribe) -> None:
+        filters = await self._filters_of(command)
         since = parse_since(command.since) if command.since is not None else Since("now")
         named: NamedSession | None = None
         if command.session is not None:
@@ -430,9 +472,12 @@ class WebSocketFeed(Feed):
                     broker.remove_filter(self.session, topic)
                 raise
         await broker.catch_up(self.session)
-        self.push(
-            Subscribed(id=command.id, cursor=broker.cursor(), replayed=replay.count, complete=replay.complete)
+        answer = Subscribed(
+            id=command.id, cursor=broker.cursor(), replayed=replay.count, complete=replay.complete
         )
+        if broker.gates and filters != list(dict.fromkeys(command.filters)):
+            answer.filter = filters
+        self.push(answer)
         for end in ends:
             self.push(EndPush(topic=end.topic, offset=end.offset, cursor=end.cursor))
 
@@ -449,7 +494,8 @@ class WebSocketFeed(Feed):
             command.expires,
         )
         since = parse_since(command.since or "now")
-        share = await self.join(group, command.filters, options, since)
+        filters = await self._filters_of(command)
+        share = await self.join(group, filters, options, since)
         assert share.joined is not None
         cursor = share.joined.cursor()
         self.push(Subscribed(id=command.id, cursor=cursor, replayed=0, complete=True))

@@ -46,7 +46,7 @@ class EventStreams:
 
         What is wrong with the request is answered before the stream begins.
         """
-        filters = filters_of(request)
+        filters = await self.hub.admit_filters(filters_of(request), request)
         forms = self.hub.forms
         if request.query_value("group") is not None:
             return await self._share(request, filters)

@@ -47,12 +47,16 @@ class Welcome(Struct, tag="welcome", tag_field="op", kw_only=True):
 
 
 class Subscribed(Struct, tag="subscribed", tag_field="op", kw_only=True, omit_defaults=True):
-    """The replay is done; `complete` says whether it lacked nothing."""
+    """The replay is done; `complete` says whether it lacked nothing.
+
+    `filter` is what was subscribed to, where that is not what was asked for.
+    """
 
     id: str | int | None = None
     cursor: str
     replayed: int
     complete: bool
+    filter: list[str] | None = None
 
 
 class Unsubscribed(Struct, tag="unsubscribed", tag_field="op", kw_only=True, omit_defaults=True):

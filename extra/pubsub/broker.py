@@ -41,6 +41,7 @@ from extra.pubsub.arguments import (
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
+from extra.pubsub.gates import Gate
 from extra.pubsub.group_messages import GroupMessages
 from extra.pubsub.group_options import GroupOptions
 from extra.pubsub.groups import Groups
@@ -181,6 +182,7 @@ class Broker(Delivery):
             self.engine, self.limits.named_sessions_limit, self.limits.session_expiry_s
         )
         self.groups = Groups(self)
+        self.gates: list[Gate] = []
         self.swept_at = 0.0
         self.was_entered = False
         self.is_open = False

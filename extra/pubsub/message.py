@@ -121,6 +121,23 @@ class Message:
         again.deliveries = deliveries
         return again
 
+    def rewritten(
+        self, data: object, *, content_type: str | None = None, headers: dict[str, str] | None = None
+    ) -> Message:
+        """Return a message of another value to be published in place of this one. Raises as `compose` does.
+
+        It has the headers of this one, unless others are given, and else all that is not of the value.
+        """
+        return compose(
+            self.topic,
+            data,
+            retain=self.retained,
+            expires_at=self.expires_at,
+            content_type=content_type,
+            headers=self.headers if headers is None else headers,
+            close=self.close,
+        )
+
     @property
     def cursor(self) -> str:
         """The cursor from which to resume after this message."""

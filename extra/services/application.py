@@ -41,8 +41,9 @@ from extra.http import (
 from extra.pubsub import Broker, Message
 from extra.services.declarations import Declarations, Declared
 from extra.services.endpoint import Endpoint
+from extra.services.gatekeeper import Gatekeeper, Rule
 from extra.services.limits import ServiceLimits
-from extra.services.reactions import Reaction
+from extra.services.reactions import PRESENCE, PresenceReaction, Reaction
 from extra.services.replies import Asker, Replier
 from extra.services.schedule import LoopTimer, Schedule, Timer
 from extra.services.service import Service
@@ -99,6 +100,7 @@ class Services:
         self._timer = timer if timer is not None else LoopTimer()
         self._reactions: list[Reaction | Replier] = []
         self._sockets: list[SocketEndpoint] = []
+        self._gatekeeper = Gatekeeper()
         self._schedules: list[Schedule] = []
         self._scheduled: list[Task[None]] = []
         self._asker: Asker | None = None
@@ -230,6 +232,7 @@ class Services:
     async def _begin_to_react(self, broker: Broker, tasks: TaskGroup) -> None:
         """Start the reactions, behind those of the application that this one takes over from, if any."""
         previous, self._previous = self._previous, None
+        self._keep_gate(broker)
         cursors = await previous.retire() if previous is not None else {}
         try:
             for reaction in self._reactions:
@@ -239,8 +242,19 @@ class Services:
                 for reaction in previous._reactions:
                     await reaction.start(broker, previous._tasks, cursors[reaction.name])
             raise
-        for schedule in previous._schedules if previous is not None else ():
-            schedule.retire()
+        if previous is not None:
+            previous._leave_gate()
+            for schedule in previous._schedules:
+                schedule.retire()
+
+    def _keep_gate(self, broker: Broker) -> None:
+        """Decide from here on, besides those that do already."""
+        if self._gatekeeper:
+            broker.gates.append(self._gatekeeper)
+
+    def _leave_gate(self) -> None:
+        if self._broker is not None and self._gatekeeper in self._broker.gates:
+            self._broker.gates.remove(self._gatekeeper)
 
     async def _stop(self) -> list[Exception]:
         """Stop everything, in reverse; return what of the services went wrong, which has been logged."""
@@ -261,6 +275,7 @@ class Services:
                 except Exception as error:
                     logger.exception("%s has failed to stop", type(service).__name__)
                     failures.append(error)
+            self._leave_gate()
             self._threads.close()
             if self._owns_broker and self._broker is not None:
                 await self._broker.close()
@@ -348,14 +363,26 @@ class Services:
     def _add_reaction(
         self, method: Callable[..., object], declared: Declared, declarations: Declarations, where: str
     ) -> None:
-        pattern = TopicPattern(declared.place, self._router.convertors)
-        if declared.kind == "REQUEST":
+        presence = declared.kind in ("JOIN", "LEAVE")
+        place = PRESENCE + declared.place if presence else declared.place
+        pattern = TopicPattern(place, self._router.convertors)
+        if declared.kind in ("PUBLISH", "SUBSCRIBE"):
+            rule = Rule(
+                method,
+                declared,
+                declarations,
+                pattern,
+                threads=self._threads,
+                usual_timeout_s=self.limits.timeout_s,
+            )
+            self._gatekeeper.add(declared.kind, rule)
+        elif declared.kind == "REQUEST":
             replier = Replier(
                 method, declared, declarations, pattern, threads=self._threads, limits=self.limits
             )
             self._reactions.append(replier)
         else:
-            reaction = Reaction(
+            reaction = (PresenceReaction if presence else Reaction)(
                 method,
                 declared,
                 declarations,

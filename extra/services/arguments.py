@@ -15,10 +15,14 @@ import msgspec
 from extra.http import BadRequest, Request
 from extra.payloads import JSONValue
 
-__all__ = ["InvalidArguments", "Parameter", "Signature"]
+__all__ = ["ByName", "InvalidArguments", "Parameter", "Signature"]
 
 LISTS: Final = (list, tuple, set, frozenset)
 MISSING: Final = object()
+
+
+class ByName:
+    """The type of things that a handler is given by their usual names alone."""
 
 
 class InvalidArguments(BadRequest):

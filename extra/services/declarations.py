@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-OTHERS: Final = ("TOPIC", "WEBSOCKET", "REQUEST")
+OTHERS: Final = ("TOPIC", "WEBSOCKET", "REQUEST", "PUBLISH", "SUBSCRIBE", "JOIN", "LEAVE")
 """What else a method can be declared for, each on its own."""
 
 ATTRIBUTE: Final = "_extra_declarations"
@@ -82,10 +82,16 @@ def on(
         @on(WEBSOCKET="/echo")          WebSockets, of which the method gets each as `socket`
         @on(TOPIC="rooms/{room}/+")     messages, of which the method gets each as `message`
         @on(REQUEST="rpc/add")          requests over a topic: what it returns is the reply
+        @on(PUBLISH="rooms/{room}")     decides about each `message` that a client wants to publish
+        @on(SUBSCRIBE="rooms/{room}")   decides about each `filter` that a client wants to subscribe to
+        @on(JOIN="rooms/{room}")        who comes to a topic, as `member` who shows `data`; LEAVE: who leaves
 
     The method gets what its signature names: parameters of the path or the levels of the topic, converted to
     their annotations, and `request`; for HTTP, other names are parameters of the query. A path without a
-    slash at its beginning gets one, behind the prefix of the service.
+    slash at its beginning gets one, behind the prefix of the service. One that decides refuses by raising,
+    `Forbidden` for instance, or by returning False; it may return a `Message` to be published instead
+    (`message.rewritten`), or other filters. A filter may leave open what the method is given: then that is
+    `+` or `#`.
 
     `priority` goes before what patterns say (`extra.http.Router`). An answer that is not there after
     `timeout_s` is given up, and the client gets 503; None is what the application says, and 0 is never. A

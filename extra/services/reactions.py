@@ -1,4 +1,4 @@
-"""Methods that react to messages: `@on(TOPIC="rooms/{room}/+")`.
+"""Methods that react to messages: `@on(TOPIC="rooms/{room}/+")`, and to who comes and goes: JOIN and LEAVE.
 
 A subscription for each, and a task that calls the method for one message after another, in offset order. A
 method that takes longer than messages come falls behind in its own outbox, and from there in the log: it
@@ -8,23 +8,29 @@ costs nobody else, and what the log has lost by then is told as a gap, in the ap
 import inspect
 import logging
 from asyncio import TaskGroup
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from extra.pubsub import Broker, Gap, Message, Messages
-from extra.services.arguments import InvalidArguments, Signature
+from extra.services.arguments import ByName, InvalidArguments, Signature
 from extra.services.declarations import Declarations, Declared
 from extra.services.limits import TimedOut, within
 from extra.services.threads import Threads
 from extra.services.topics import TopicPattern
 
-__all__ = ["Reaction"]
+__all__ = ["PRESENCE", "PresenceReaction", "Reaction"]
 
 logger = logging.getLogger("extra.services")
+
+PRESENCE: Final = "$presence/"
+"""Behind this stands the topic that a message of the broker's tells of."""
 
 
 class Reaction:
     """One method of a service, for the messages of one pattern. `name` is how the log calls it."""
+
+    given: Mapping[str, type] = {"message": Message}
+    """What the method may have, by its usual names and types."""
 
     def __init__(
         self,
@@ -37,10 +43,10 @@ class Reaction:
         usual_timeout_s: float,
     ) -> None:
         """Read the signature of `method`. Raises TypeError as `Signature` does."""
-        self.name = f"TOPIC {pattern.text} ({method.__qualname__})"
+        self.name = f"{declared.kind} {declared.place} ({method.__qualname__})"
         self._method = method
         self._pattern = pattern
-        self._signature = Signature(method, {"message": Message}, pattern.names, others=False)
+        self._signature = Signature(method, self.given, pattern.names, others=False)
         self._threads = threads
         self._timeout_s = usual_timeout_s if declared.timeout_s is None else declared.timeout_s
         self._in_thread = not (inspect.iscoroutinefunction(method) or declarations.quick)
@@ -67,8 +73,16 @@ class Reaction:
     async def _react(self, messages: Messages) -> None:
         async for message in messages:
             values = self._pattern.values_of(message.topic)
-            if values is not None:
+            if values is not None and self.is_for(message):
                 await self.call(message, values)
+
+    def is_for(self, message: Message) -> bool:
+        """Return whether the method is called for a message of its topics."""
+        return True
+
+    def things_of(self, message: Message) -> Mapping[str, object]:
+        """Return what the method may have of a message, by its usual name."""
+        return {"message": message}
 
     async def call(self, message: Message, values: dict[str, object]) -> None:
         """Call the method. What goes wrong is logged."""
@@ -82,7 +96,8 @@ class Reaction:
             logger.exception("%s has failed at offset %d", self.name, message.offset)
 
     async def _call(self, message: Message, values: dict[str, object]) -> None:
-        arguments: dict[str, Any] = dict.fromkeys(self._signature.given, message)
+        things = self.things_of(message)
+        arguments: dict[str, Any] = {name: things[usual] for name, usual in self._signature.given.items()}
         errors: list[dict[str, str]] = []
         self._signature.take_captured(values, "topic", arguments, errors)
         if errors:
@@ -102,3 +117,36 @@ class Reaction:
             gap.until,
             gap.reason,
         )
+
+
+class PresenceReaction(Reaction):
+    """One method of a service, for who comes to topics of one pattern (`JOIN`), or leaves them (`LEAVE`).
+
+    They are told of as messages, by the broker, on topics that begin with `PRESENCE`.
+    """
+
+    given: Mapping[str, type] = {"message": Message, "member": ByName, "data": ByName, "count": ByName}
+
+    def __init__(
+        self,
+        method: Callable[..., object],
+        declared: Declared,
+        declarations: Declarations,
+        pattern: TopicPattern,
+        *,
+        threads: Threads,
+        usual_timeout_s: float,
+    ) -> None:
+        super().__init__(
+            method, declared, declarations, pattern, threads=threads, usual_timeout_s=usual_timeout_s
+        )
+        self._event = declared.kind.lower()
+
+    def is_for(self, message: Message) -> bool:
+        told = message.data
+        return isinstance(told, dict) and told.get("event") == self._event
+
+    def things_of(self, message: Message) -> Mapping[str, object]:
+        told = message.data
+        assert isinstance(told, dict), "asked for before"
+        return {"data": None, **told, "message": message}

@@ -10,9 +10,10 @@ The kinds are those of paths (`extra.http.convertors`).
 from collections.abc import Mapping
 from typing import Final
 
+from extra.errors import Forbidden
 from extra.http import CONVERTORS, Convertor
 from extra.http.patterns import PARAMETER
-from extra.topics import check_filter
+from extra.topics import check_filter, has_wildcard
 
 __all__ = ["TopicPattern"]
 
@@ -74,4 +75,29 @@ class TopicPattern:
                 values[name] = kind.parse(text)
             except ValueError:
                 return None
+        return values
+
+    def values_of_filter(self, topic_filter: str) -> dict[str, object] | None:
+        """Return the parameters in a filter that overlaps this pattern; None where one is of another kind.
+
+        A level that the filter leaves open is `+` or `#`, as it says.
+
+        Raises:
+            Forbidden: it leaves open what is of a kind that these are not of.
+        """
+        levels = topic_filter.split("/")
+        end = len(levels) - 1 if levels[-1] == REST else len(levels)
+        values: dict[str, object] = {}
+        for name, place, kind in zip(self.names, self._places, self._kinds, strict=True):
+            if place >= end:
+                text = REST if end < len(levels) else ""
+            else:
+                text = "/".join(levels[place:]) if kind.rest else levels[place]
+            try:
+                values[name] = kind.parse(text)
+            except ValueError:
+                if not has_wildcard(text):
+                    return None
+                what = f"{{{name}}} of {self.text!r} has to be said"
+                raise Forbidden(f"topic filter {topic_filter[:80]!r}: {what}") from None
         return values

@@ -14,6 +14,7 @@ from extra.topics.names import (
     filter_from_url,
     has_wildcard,
     matches,
+    overlap,
 )
 from extra.topics.tree import FilterTree, TreeStatistics
 from extra.topics.union import FilterUnion
@@ -31,4 +32,5 @@ __all__ = [
     "filter_from_url",
     "has_wildcard",
     "matches",
+    "overlap",
 ]

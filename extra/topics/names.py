@@ -20,6 +20,7 @@ __all__ = [
     "has_wildcard",
     "levels_match",
     "matches",
+    "overlap",
 ]
 
 MAX_TOPIC_BYTES: Final = 65_535
@@ -107,6 +108,29 @@ def covers(wide: str, narrow: str) -> bool:
     if narrow.endswith("/#"):
         return wide.endswith("#") and matches(wide, narrow[:-2])
     return matches(wide, narrow)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Tell whether there is a topic that both filters match. Exact, as `covers` is.
+
+    A topic counts as a filter that matches itself alone. Cost: a step per level.
+    """
+    # No topic is empty.
+    if one == "/#":
+        one = "/+/#"
+    if other == "/#":
+        other = "/+/#"
+    for wild, plain in ((one, other), (other, one)):
+        if plain.startswith("$") and wild.startswith(("+", "#")):
+            return False
+    levels, others = one.split("/"), other.split("/")
+    for level, its in zip(levels, others, strict=False):
+        if level == "#" or its == "#":
+            return True
+        if level != its and level != "+" and its != "+":
+            return False
+    rest = levels[len(others) :] or others[len(levels) :]
+    return not rest or rest == ["#"]
 
 
 def filter_from_url(text: str) -> str:

@@ -14,6 +14,7 @@ from extra.topics import (
     filter_from_url,
     has_wildcard,
     matches,
+    overlap,
 )
 from tests.property.topics.oracle import filter_names, filters, names, oracle, topics
 
@@ -116,6 +117,22 @@ def test_covers_is_exact() -> None:
         (wide, narrow)
         for wide, narrow in product(every_filter, repeat=2)
         if covers(wide, narrow) is not (reach[narrow] <= reach[wide])
+    ]
+    assert wrong == []
+
+
+def test_overlap_is_exact() -> None:
+    """The same pairs of filters: whether some topic is matched by both. Two of three levels meet in three."""
+    every_topic = names(["a", "", "$", "b"], 4)
+    every_filter = filter_names(["a", "", "$"], 3)
+    reach = {
+        topic_filter: frozenset([topic for topic in every_topic if oracle(topic_filter, topic)])
+        for topic_filter in every_filter
+    }
+    wrong = [
+        (one, other)
+        for one, other in product(every_filter, repeat=2)
+        if overlap(one, other) is reach[one].isdisjoint(reach[other])
     ]
     assert wrong == []
 
