@@ -39,12 +39,12 @@ CLOSED is in no list.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from extra.client.problems import error_from_code
 from extra.client.subscription import State, Subscription
-from extra.errors import ExtraError, RemoteProtocolError
+from extra.errors import ExtraError, InvalidFilter, RemoteProtocolError
 from extra.protocols.commands import Command, Overflow, Ping, Unsubscribe
 from extra.protocols.pushes import (
     EndPush,
@@ -206,8 +206,11 @@ class Subscriptions:
         if subscription not in self._asked:
             return
         self._asked.remove(subscription)
+        self._drop(subscription.filters)
+
+    def _drop(self, filters: Iterable[str]) -> None:
         needed = {topic_filter for other in self._asked for topic_filter in other.filters}
-        filters = [each for each in subscription.filters if each not in needed]
+        filters = [each for each in filters if each not in needed]
         if filters:
             self._number += 1
             self._send(Unsubscribe(id=f"u{self._number}", filter=filters))
@@ -248,11 +251,23 @@ class Subscriptions:
         self._stands_at = max(self._stands_at, parse_cursor(push.cursor).offset)
         if subscription.state is State.ASKED:
             raise RemoteProtocolError("'subscribed' came before the 'pong' that it was to follow")
+        if push.filter is not None:
+            self._give_up(subscription, push.filter)
+            return
         if subscription.state in (State.REPLAYING, State.ASIDE):
             subscription.confirm(push.cursor, complete=push.complete)
         if subscription.state is State.ASIDE:
             self._leave(subscription)
             self.taken(subscription)
+        self._next_turn()
+
+    def _give_up(self, subscription: Subscription, filters: list[str]) -> None:
+        """Have nothing of other filters than were asked for: what they bring is not told apart by ours."""
+        asked, given = ", ".join(subscription.filters), ", ".join(filters)
+        self._asked.discard(subscription)
+        error = InvalidFilter(f"in the place of {asked} the broker gives {given}: ask for that")
+        self.remove(subscription, error)
+        self._drop(filters)
         self._next_turn()
 
     def _refuse(self, subscription: Subscription, push: ErrorPush) -> None:

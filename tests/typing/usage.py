@@ -127,6 +127,24 @@ Mounted(django, "/site", interface="asgi4")  # type: ignore[arg-type]
 Rooms()  # type: ignore[call-arg]
 
 
+class Doors(Service):
+    @on(SUBSCRIBE="rooms/{room}/#", quick=True)
+    def read(self, filter: str, room: str) -> bool:
+        return room in filter
+
+    @on(PUBLISH="rooms/{room}")
+    async def say(self, message: Message, request: Request) -> Message:
+        assert_type(message.rewritten({"by": request.header("x-user")}), Message)
+        return message.rewritten("x", headers={"a": "b"})
+
+    @on(JOIN="rooms/{room}", LEAVE="rooms/{room}")
+    async def meet(self, member: str, data: object, count: int) -> None:
+        await self.publish("met", {"member": member, "count": count})
+
+
+doors = server(Doors)
+
+
 async def near_and_far() -> None:
     async with Broker() as near, Client("http://127.0.0.1:8080") as far:
         for broker in (near, far):

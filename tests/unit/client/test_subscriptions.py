@@ -4,7 +4,7 @@ import pytest
 
 from extra.client.subscription import State, Subscription
 from extra.client.subscriptions import Subscriptions
-from extra.errors import EngineUnavailable, Forbidden, RemoteProtocolError
+from extra.errors import EngineUnavailable, Forbidden, InvalidFilter, RemoteProtocolError
 from extra.protocols.commands import Command, Ping, Subscribe, Unsubscribe
 from extra.protocols.pushes import (
     ErrorPush,
@@ -392,6 +392,22 @@ def test_a_refused_subscription_ends_with_the_error_and_the_next_has_its_turn() 
     assert refused.state is State.CLOSED
     assert following.state is State.ASKED
     assert [type(command) for command in desk.commands()] == [Ping, Subscribe]  # and nothing to unsubscribe
+
+
+def test_other_filters_than_were_asked_for_are_given_up_with_what_to_ask_for() -> None:
+    desk = Desk()
+    desk.add_live("b")
+    changed, following = desk.add("a"), desk.add("c")
+    desk.pong()
+    answer = Subscribed(
+        id=desk.turn[1].id, cursor="e1-100", replayed=0, complete=True, filter=["users/7/a", "b"]
+    )
+    desk.subscriptions.receive(answer)
+    assert isinstance(changed.error, InvalidFilter)
+    assert "in the place of a the broker gives users/7/a, b: ask for that" in str(changed.error)
+    assert following.state is State.ASKED
+    [unsubscribe] = [each for each in desk.commands() if isinstance(each, Unsubscribe)]
+    assert unsubscribe.filters == ["users/7/a"]  # `b` is another's as well
 
 
 def test_refused_for_the_time_being_after_it_had_begun_the_connection_is_of_no_use() -> None:
