@@ -15,6 +15,7 @@ import sys
 from asyncio import Event, Future, TaskGroup, get_running_loop
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
@@ -48,7 +49,9 @@ NO_LIMIT: Final = 1 << 62
 RECEIVED_HIGH_WATER: Final = 32
 """Messages of a WebSocket that wait for the application before the peer has to."""
 
-CONNECTION_FIELDS: Final = (b"content-length", b"transfer-encoding", b"connection", b"date", b"server")
+CONNECTION_FIELDS: Final = frozenset(
+    (b"content-length", b"transfer-encoding", b"connection", b"date", b"server")
+)
 """What the connection says itself."""
 
 
@@ -108,7 +111,7 @@ class ASGIHost:
 
     async def handle(self, request: Request) -> Response:
         """Answer `request` with what the application sends."""
-        if (request.header("upgrade") or "").lower() == "websocket":
+        if asks_for_websocket(request):
             socket = _Socket(self, request)
             self._run(socket.run(self._application))
             return await socket.accepted
@@ -125,23 +128,24 @@ class ASGIHost:
 
     def scope(self, kind: str, request: Request) -> Scope:
         """Return what every scope says of a request."""
-        host, _, port = request.client.rpartition(":")
-        fields: Scope = {"method": request.method} if kind == "http" else {}
-        return {
-            **fields,
+        path = request.raw_path
+        scope: Scope = {
             "type": kind,
             "asgi": VERSIONS,
             "http_version": request.http_version,
             "scheme": request.scheme,
-            "path": self._root_path + decode_percent(request.raw_path),
-            "raw_path": self._root_path.encode() + request.raw_path.encode("ascii"),
+            "path": self._root_path + (decode_percent(path) if "%" in path else path),
+            "raw_path": self._root_path.encode() + path.encode("ascii"),
             "query_string": request.target.partition(b"?")[2],
             "root_path": self._root_path,
             "headers": request.headers,
-            "client": (host.strip("[]"), int(port)) if port.isdigit() else None,
+            "client": address_of(request.client),
             "server": self._address,
             "state": self._state.copy(),
         }
+        if kind == "http":
+            scope["method"] = request.method
+        return scope
 
     def failure(self, error: Exception) -> Response:
         """Return the response to what the application has raised, which is logged."""
@@ -512,16 +516,32 @@ class _Socket(WebSocketTaker):
             self._socket.pause_reading()
 
 
+@lru_cache(maxsize=1024)
+def address_of(client: str) -> tuple[str, int] | None:
+    """Return the address of a client as a scope has it; None for one of a Unix socket."""
+    host, _, port = client.rpartition(":")
+    return (host.strip("[]"), int(port)) if port.isdigit() else None
+
+
+def asks_for_websocket(request: Request) -> bool:
+    """Return whether it is a handshake (RFC 6455 4.1)."""
+    for name, value in request.headers:
+        if name == b"upgrade" and value.lower() == b"websocket":
+            return True
+    return False
+
+
 def response_of(message: Message) -> Response:
     """Return the response that a start describes, without a body."""
-    headers: list[tuple[bytes, bytes]] = []
+    headers: list[tuple[str, str]] = []
     length: int | None = None
     for name, value in message.get("headers", ()):
-        if name.lower() not in CONNECTION_FIELDS:
-            headers.append((name, value))
-        elif name.lower() == b"content-length" and value.isdigit():
+        lower = name.lower()
+        if lower not in CONNECTION_FIELDS:
+            headers.append((name.decode("latin-1"), value.decode("latin-1")))
+        elif lower == b"content-length" and value.isdigit():
             length = int(value)
-    response = Response(message["status"], headers=decoded(headers))
+    response = Response(message["status"], headers=headers)
     response.length = length
     return response
 

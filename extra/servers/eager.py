@@ -14,8 +14,8 @@ scopes of anyio do: that has to suspend once before (`await asyncio.sleep(0)`).
 """
 
 import logging
-from asyncio import AbstractEventLoop, CancelledError, Task, TaskGroup, current_task, get_running_loop
-from asyncio.tasks import _enter_task, _leave_task
+import sys
+from asyncio import AbstractEventLoop, CancelledError, Task, TaskGroup, get_running_loop
 from collections.abc import Coroutine, Generator
 from contextvars import copy_context
 from types import TracebackType
@@ -24,6 +24,20 @@ from typing import Any, cast
 __all__ = ["run_eagerly"]
 
 logger = logging.getLogger("extra.servers")
+
+if sys.version_info >= (3, 12):
+    from asyncio.tasks import _swap_current_task as swap_current_task
+else:
+    from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]  # typeshed leaves it out
+
+    def swap_current_task(loop: AbstractEventLoop, task: Any) -> Any:
+        """Make `task` the current one of `loop`, None for none, and return the one before."""
+        before = _current_tasks.get(loop)
+        if task is None:
+            del _current_tasks[loop]
+        else:
+            _current_tasks[loop] = task
+        return before
 
 
 def run_eagerly(
@@ -38,14 +52,7 @@ def run_eagerly(
         loop = get_running_loop()  # which is a system call, up to Python 3.11
     stand_in: Any = _StandIn()  # it has of a task what is asked of it
     context = copy_context()
-    outer: Task[Any] | None = None
-    try:
-        _enter_task(loop, stand_in)
-    except RuntimeError:  # there is one already, which is not worth asking for each time
-        outer = current_task(loop)
-        assert outer is not None
-        _leave_task(loop, outer)
-        _enter_task(loop, stand_in)
+    outer = swap_current_task(loop, stand_in)
     try:
         awaited = context.run(coroutine.send, None)
     except (StopIteration, CancelledError):
@@ -54,9 +61,7 @@ def run_eagerly(
         logger.exception("a handler has failed")
         return None
     finally:
-        _leave_task(loop, stand_in)
-        if outer is not None:
-            _enter_task(loop, outer)
+        swap_current_task(loop, outer)
     rest = _Rest(coroutine, awaited)
     try:
         task = tasks.create_task(rest, context=context)

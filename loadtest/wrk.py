@@ -1,0 +1,42 @@
+"""Requests by wrk (https://github.com/wg/wrk): a thread of C keeps a server busy that Python could not."""
+
+import re
+import shutil
+import subprocess
+from typing import Final
+
+from loadtest.generator.checks import Mismatch
+
+__all__ = ["hammer"]
+
+RATE: Final = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
+COUNT: Final = re.compile(r"^\s+(\d+) requests in ", re.MULTILINE)
+FAULTS: Final = re.compile(r"^\s*(Socket errors|Non-2xx).*$", re.MULTILINE)
+LATENCY: Final = re.compile(r"^\s+(50|99)%\s+([0-9.]+)(us|ms|s)$", re.MULTILINE)
+MILLISECONDS: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+
+
+def hammer(port: int, path: str, connections: int, seconds: int) -> dict[str, float]:
+    """Ask for `path` over so many keep-alive connections, one request at a time on each.
+
+    Raises:
+        Mismatch: an answer was not 2xx, or a connection was lost. ChildProcessError: there is no wrk.
+    """
+    program = shutil.which("wrk")
+    if program is None:
+        raise ChildProcessError("wrk is not installed: apt install wrk")
+    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command = [program, *options, f"http://127.0.0.1:{port}{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rate, count = RATE.search(done.stdout), COUNT.search(done.stdout)
+    if done.returncode or rate is None or count is None:
+        raise ChildProcessError(f"wrk failed: {done.stdout}{done.stderr}")
+    if fault := FAULTS.search(done.stdout):
+        raise Mismatch(fault[0].strip())
+    told = {share: float(value) * MILLISECONDS[unit] for share, value, unit in LATENCY.findall(done.stdout)}
+    return {
+        "per_s": float(rate[1]),
+        "requests": float(count[1]),
+        "p50_ms": told.get("50", 0.0),
+        "p99_ms": told.get("99", 0.0),
+    }
