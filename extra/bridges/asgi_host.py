@@ -525,10 +525,7 @@ def address_of(client: str) -> tuple[str, int] | None:
 
 def asks_for_websocket(request: Request) -> bool:
     """Return whether it is a handshake (RFC 6455 4.1)."""
-    for name, value in request.headers:
-        if name == b"upgrade" and value.lower() == b"websocket":
-            return True
-    return False
+    return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in request.headers)
 
 
 def response_of(message: Message) -> Response:

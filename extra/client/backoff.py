@@ -22,6 +22,10 @@ class Backoff:
         self._random = random
         self._bound_s = initial_s
 
+    def anew(self) -> "Backoff":
+        """Return another one, for another connection."""
+        return Backoff(self._initial_s, self._limit_s, self._random)
+
     @property
     def is_fresh(self) -> bool:
         """Whether no delay has been drawn since the beginning or the last `reset`."""

@@ -19,22 +19,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast, overload
 from urllib.parse import quote
 
 from extra.client.address import Address
 from extra.client.attendance import presence_page
 from extra.client.backoff import Backoff
 from extra.client.caller import Answer
+from extra.client.dedicated import JOIN, Dedicated, Place
 from extra.client.exchange import exchange
 from extra.client.messages import Messages
+from extra.client.named import SessionMessages
 from extra.client.problems import error_from_code, last_offset_of, scheduled_page_of
 from extra.client.publications import Publications
+from extra.client.shares import Share
 from extra.client.subscription import Subscription
 from extra.client.subscriptions import Subscriptions, message_of
 from extra.client.surroundings import Surroundings
 from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded, RemoteProtocolError
-from extra.protocols.commands import Publish
+from extra.protocols.commands import Overflow, Publish, Subscribe
 from extra.protocols.pushes import (
     ErrorPush,
     Goodbye,
@@ -46,6 +49,7 @@ from extra.protocols.pushes import (
 )
 from extra.pubsub import (
     Gap,
+    GroupOptions,
     Page,
     PresencePage,
     Receipt,
@@ -56,7 +60,13 @@ from extra.pubsub import (
     parse_cursor,
     parse_since,
 )
-from extra.pubsub.arguments import check_history, check_publication, check_scheduled, check_subscription
+from extra.pubsub.arguments import (
+    check_group,
+    check_history,
+    check_publication,
+    check_scheduled,
+    check_subscription,
+)
 from extra.topics import check_filter, check_topic
 
 if TYPE_CHECKING:
@@ -157,6 +167,8 @@ class Client:
         self._key_prefix = uuid.uuid4().hex
         self._settings: LinkSettings | None = None
         self._tasks = asyncio.TaskGroup()
+        self._streams: set[Dedicated] = set()
+        self._surroundings = _surroundings
         self._runner: asyncio.Task[None] | None = None
         self._first_link: Link | None = None
         self._was_entered = False
@@ -276,6 +288,7 @@ class Client:
             raise InvalidCommand(f"key or headers cannot be written as UTF-8: {error.reason}") from None
         return await self._publications.publish(identifier, command)
 
+    @overload
     def subscribe(
         self,
         *filters: str,
@@ -285,7 +298,39 @@ class Client:
         on_gap: Callable[[Gap], None] | None = None,
         presence: object = None,
         member: str | None = None,
-    ) -> Messages:
+        session: None = None,
+        ack: None = None,
+        expires: None = None,
+    ) -> Messages: ...
+
+    @overload
+    def subscribe(
+        self,
+        *filters: str,
+        since: str = "now",
+        overflow: str | None = None,
+        retained: bool | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+        presence: object = None,
+        member: str | None = None,
+        session: str,
+        ack: bool | None = None,
+        expires: float | None = None,
+    ) -> SessionMessages: ...
+
+    def subscribe(
+        self,
+        *filters: str,
+        since: str = "now",
+        overflow: str | None = None,
+        retained: bool | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+        presence: object = None,
+        member: str | None = None,
+        session: str | None = None,
+        ack: bool | None = None,
+        expires: float | None = None,
+    ) -> Messages | SessionMessages:
         """Return the messages that any of `filters` matches, as an async context manager and iterator.
 
         `since` is a cursor, "start", "now" or "last:N"; `retained` (default: with "now") brings the retained
@@ -297,8 +342,13 @@ class Client:
         member of the topics that it subscribes to, which are no filters then, and shows this value (True:
         nothing); with the same `member` again it is the same one, else under an id made here.
 
+        With a `session` the broker keeps the position, over a connection of its own: it goes on where whoever
+        had this name stood, and `since` is for a new one. With `ack` that is where `ack` has come to, without
+        it what the iteration has gone past. The broker lets go of it after `expires` seconds without anybody.
+
         Raises:
-            TypeError: an argument is not of its type; InvalidCommand: there is no filter.
+            TypeError: an argument is not of its type; InvalidCommand: there is no filter, or arguments do not
+                go together.
 
         Raises, on entering:
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
@@ -311,6 +361,22 @@ class Client:
             member = member if member is not None else uuid.uuid4().hex
             check_presence(list(filters), member)
             encode_shown(presence, self._queue_limit_bytes)
+        if session is None and (ack is not None or expires is not None):
+            raise InvalidCommand("ack and expires: only with session")
+        if session is not None:
+            command = Subscribe(
+                filter=list(filters),
+                id=JOIN,
+                since=since,
+                overflow=cast("Overflow | None", overflow),  # the broker checks it
+                retained=retained,
+                presence=presence or None,
+                member=member,
+                session=session,
+                ack=True,  # what the iteration has not gone past comes again when the connection is lost
+                expires=expires,
+            )
+            return SessionMessages(self._place(), command, on_gap, acknowledges=ack is True)
 
         def enter() -> Subscription:
             self._require_open()
@@ -320,6 +386,40 @@ class Client:
             return subscription
 
         return Messages(enter, self._taken, self._subscriptions.remove, filters, overflow, on_gap)
+
+    def group(
+        self,
+        name: str,
+        *filters: str,
+        since: str = "now",
+        ack_wait: float | None = None,
+        max_unacknowledged: int | None = None,
+        max_deliveries: int | None = None,
+        dead_letters: str | None = None,
+        order: str | None = None,
+        expires: float | None = None,
+        on_gap: Callable[[Gap], None] | None = None,
+    ) -> Share:
+        """Return a member's share of what a group reads, as an async context manager and iterator.
+
+        Arguments and errors are those of `Broker.group`. The share has a connection of its own; when that is
+        lost, what it held goes to other members, and it joins again.
+        """
+        check_subscription(filters, since, None, None)
+        check_group(name, None, ack_wait, max_unacknowledged, max_deliveries, dead_letters, order, expires)
+        options = GroupOptions(ack_wait, max_unacknowledged, max_deliveries, dead_letters, order, expires)
+        return Share(self._place(), name, list(filters), since, options, on_gap)
+
+    def _place(self) -> Place:
+        return Place(
+            self._address,
+            self._require_open,
+            self._tasks,
+            self._surroundings,
+            self._backoff.anew,
+            self._streams,
+            self._queue_limit_bytes,
+        )
 
     async def present(self, *filters: str, limit: int = 1000) -> PresencePage:
         """Return who is present at topics that any of `filters` matches: `limit` members at most.
@@ -573,6 +673,8 @@ class Client:
     def _shut(self) -> None:
         self._is_open = False
         self._subscriptions.close()
+        for stream in list(self._streams):
+            stream.close()
         self._publications.close()
 
     def _require_open(self) -> "LinkSettings":

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from extra import errors
-from extra.errors import BrokerClosed, ExtraError, PreconditionFailed, RemoteProtocolError
+from extra.errors import BrokerClosed, ExtraError, NotDelivered, PreconditionFailed, RemoteProtocolError
 from extra.pubsub import Scheduled, ScheduledPage
 
 __all__ = ["error_from_answer", "error_from_code", "last_offset_of", "scheduled_page_of"]
@@ -16,8 +16,16 @@ _CLASSES = {
 }
 
 
-def error_from_code(code: str, message: str, offset: object = None, cursor: object = None) -> ExtraError:
-    """Return the error that has this stable code; `offset` and `cursor` are of a condition that did not hold.
+def error_from_code(
+    code: str,
+    message: str,
+    offset: object = None,
+    cursor: object = None,
+    offsets: list[int] | None = None,
+) -> ExtraError:
+    """Return the error that has this stable code.
+
+    `offset` and `cursor` are of a condition that did not hold, `offsets` of what a member does not hold.
 
     A code of a newer broker, or one that has no class here, gives an `ExtraError` whose message begins with
     it.
@@ -25,6 +33,8 @@ def error_from_code(code: str, message: str, offset: object = None, cursor: obje
     kind = _CLASSES.get(code)
     if kind is PreconditionFailed and isinstance(offset, int) and isinstance(cursor, str):
         return PreconditionFailed(message, offset, cursor)
+    if kind is NotDelivered:
+        return NotDelivered(message, offsets)
     return kind(message) if kind is not None else ExtraError(f"{code}: {message}")
 
 

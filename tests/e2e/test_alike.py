@@ -185,7 +185,7 @@ async def test_what_cannot_be_read_is_refused(
     with pytest.raises(error):
         await broker.history(*filters, **options)  # type: ignore[arg-type]  # that is the point
     with pytest.raises(error):
-        async with broker.subscribe(*filters, **options):  # type: ignore[arg-type]  # likewise
+        async with broker.subscribe(*filters, **options):  # type: ignore[arg-type, call-overload]  # likewise
             pass
 
 
@@ -197,7 +197,7 @@ async def test_limits_and_policies_are_refused_alike(broker: Either, topic: str)
         async with broker.subscribe(topic, overflow="some"):
             pass
     with pytest.raises(TypeError):
-        broker.subscribe(topic, overflow=3)  # type: ignore[arg-type]  # that is the point
+        broker.subscribe(topic, overflow=3)  # type: ignore[arg-type, call-overload]  # that is the point
     with pytest.raises(InvalidTopic):
         await broker.clear("a/#")
 

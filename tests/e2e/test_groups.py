@@ -1,6 +1,7 @@
 """Groups on every face of a real broker, with clients that nobody here wrote."""
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+import extra
 from tests.e2e.conftest import Start
 from tests.e2e.daemon import Daemon
 from tests.e2e.test_ends import pushes
@@ -210,3 +212,58 @@ async def test_bad_input_has_its_answer(
     async with httpx.AsyncClient(base_url=daemon.url) as http:
         answer = await http.request(method, target, content=body)
         assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+async def test_clients_share_work_although_the_broker_is_killed(start: Start, tmp_path: Path) -> None:
+    store = str(tmp_path / "store.db")
+    done: Counter[object] = Counter()
+
+    async def work(client: extra.Client, count: int) -> None:
+        """Work until so many are done, by whomever."""
+        async with client.group("g", "jobs/#", since="start") as jobs:
+            while len(done) < count:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        job = await anext(jobs)
+                        await jobs.ack(job)
+                        done[job.data] += 1
+
+    killed = Daemon("--store", store)
+    try:
+        async with extra.Client(killed.url) as client, asyncio.timeout(20):
+            for number in range(60):
+                await client.publish("jobs/x", number)
+            await asyncio.gather(*[work(client, 20) for _ in range(3)])
+    finally:
+        killed.kill()
+    daemon = start("--store", store)
+    async with extra.Client(daemon.url) as client, asyncio.timeout(20):
+        await asyncio.gather(*[work(client, 60) for _ in range(3)])
+    assert set(done) == set(range(60))
+
+
+async def test_a_client_comes_back_to_its_session_after_it_died(daemon: Daemon, topic: str) -> None:
+    name = topic.replace("/", "-")
+    async with extra.Client(daemon.url) as client:
+        async with client.subscribe(topic, session=name) as messages:
+            for number in range(5):
+                await client.publish(topic, number)
+            seen = [(await anext(messages)).data for _ in range(3)]
+        assert seen == [0, 1, 2]
+        try:
+            async with client.subscribe(topic, session=name) as messages:
+                assert (await anext(messages)).data == 3
+                raise ZeroDivisionError
+        except ZeroDivisionError:
+            pass
+        async with client.subscribe(topic, session=name, ack=True) as messages:
+            assert (await anext(messages)).data == 3, "it was being worked on"
+            message = await anext(messages)
+            await messages.ack(message)
+        async with httpx.AsyncClient(base_url=daemon.url) as http:
+            told = (await http.get(f"/sessions/{name}")).json()
+        assert told["offset"] == message.offset
+        newer = client.subscribe(topic, session=name)
+        async with client.subscribe(topic, session=name) as older, newer:
+            with pytest.raises(extra.SessionTakenOver):
+                await anext(older)

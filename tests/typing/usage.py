@@ -152,6 +152,12 @@ async def near_and_far() -> None:
             async with broker.subscribe("news/+", since="start") as messages:
                 async for message in messages:
                     assert_type(message.offset, int)
+        async with far.group("workers", "jobs/#", order="topic") as jobs:
+            async for job in jobs:
+                assert_type(job.deliveries, int)
+                await jobs.ack(job)
+        async with far.subscribe("news", session="phone", ack=True) as kept:
+            await kept.ack(await anext(kept))
     assert_type(extra.publish("http://127.0.0.1:8080", "news", "x"), Receipt)
 
 
