@@ -6,6 +6,7 @@ import subprocess
 from typing import Final
 
 from loadtest.generator.checks import Mismatch
+from loadtest.processes import ROOT
 
 __all__ = ["hammer"]
 
@@ -16,8 +17,10 @@ LATENCY: Final = re.compile(r"^\s+(50|99)%\s+([0-9.]+)(us|ms|s)$", re.MULTILINE)
 MILLISECONDS: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
-def hammer(port: int, path: str, connections: int, seconds: int) -> dict[str, float]:
-    """Ask for `path` over so many keep-alive connections, one request at a time on each.
+def hammer(
+    port: int, path: str, connections: int, seconds: int, *, is_pipelined: bool = False
+) -> dict[str, float]:
+    """Ask for `path` over so many keep-alive connections, one request at a time on each, or 16 ahead.
 
     Raises:
         Mismatch: an answer was not 2xx, or a connection was lost. ChildProcessError: there is no wrk.
@@ -26,6 +29,8 @@ def hammer(port: int, path: str, connections: int, seconds: int) -> dict[str, fl
     if program is None:
         raise ChildProcessError("wrk is not installed: apt install wrk")
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    if is_pipelined:
+        options += ["-s", str(ROOT / "loadtest" / "pipelined.lua")]
     command = [program, *options, f"http://127.0.0.1:{port}{path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     rate, count = RATE.search(done.stdout), COUNT.search(done.stdout)

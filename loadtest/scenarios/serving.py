@@ -56,6 +56,17 @@ def run(report: Report, arguments: Namespace) -> None:
     report.table("a raw ASGI hello", COLUMNS, rows, way="asgi", **common)
     rows = interleaved(
         {
+            "uvicorn": (partial(uvicorn, f"{SERVERS}.raw_hello:app"), "/"),
+            "extra run": (partial(extra_run, "raw_hello:app"), "/"),
+        },
+        arguments.rounds,
+        partial(measure, is_pipelined=True),
+    )
+    ratios(rows, "per_s", "uvicorn")
+    ratios(rows, "us", "uvicorn", into="us_ratio")
+    report.table("a raw ASGI hello, 16 requests sent ahead", COLUMNS, rows, way="asgi, pipelined", **common)
+    rows = interleaved(
+        {
             "httptools hello": (HELLO.start, "/"),
             "service, extra run": (partial(extra_run, "services:hello"), "/"),
             "Starlette on uvicorn": (partial(uvicorn, f"{SERVERS}.starlette_hello:app"), "/"),
@@ -79,13 +90,17 @@ def run(report: Report, arguments: Namespace) -> None:
     report.table("routing, a parameter in the path", COLUMNS, rows, way="routing", **common)
 
 
-def served(what: tuple[Started, str], connections: int, seconds: int) -> dict[str, float]:
+def served(
+    what: tuple[Started, str], connections: int, seconds: int, *, is_pipelined: bool = False
+) -> dict[str, float]:
     """Start a server, keep it busy, and return what came of it."""
     start, path = what
     with start() as server:
-        hammer(server.port, path, connections, 1)  # what is done once, and compiled code that is warm
+        hammer(
+            server.port, path, connections, 1, is_pipelined=is_pipelined
+        )  # what is done once, and compiled code that is warm
         before = server.cpu_s()
-        done = hammer(server.port, path, connections, seconds)
+        done = hammer(server.port, path, connections, seconds, is_pipelined=is_pipelined)
         cpu = server.cpu_s() - before
     return {
         "per_s": done["per_s"],
@@ -98,7 +113,9 @@ def served(what: tuple[Started, str], connections: int, seconds: int) -> dict[st
 
 def extra_run(name: str) -> AbstractContextManager[Server]:
     """Start our server, without a log of its requests."""
-    return announced("-m", "extra", "run", f"{SERVERS}.{name}", "--port", "0", "--no-access-log")
+    return announced(
+        "-m", "extra", "run", f"{SERVERS}.{name}", "--port", "0", "--no-access-log", "--log-level", "warning"
+    )
 
 
 @contextmanager
