@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from broker.commands.connecting import URL_OPTION, make_client
 from broker.commands.options import HELP_OPTION, Option, UsageError, help_table, parse_arguments
+from broker.commands.sharing import GroupSubscriber, SessionSubscriber
 from broker.commands.streams import end_with_reader, warn, write_line, write_out
 from extra.errors import ExtraError, InvalidCursor, InvalidFilter
 from extra.protocols.envelope import message_json
@@ -31,6 +32,8 @@ OPTIONS: Final = (
     Option("--format", "FORMAT", "what is printed of a message: json, data, raw; see below", "json"),
     Option("--count", "N", "end after so many messages"),
     Option("--overflow", "POLICY", f"when this is too slow: {', '.join(OVERFLOWS)}", "disconnect"),
+    Option("--group", "NAME", "share the messages with others who name this group"),
+    Option("--session", "NAME", "go on where whoever named this session stood"),
     Option("--strict", "", "fail when messages were missed"),
     HELP_OPTION,
 )
@@ -44,6 +47,9 @@ goes on where it was. Messages that can no longer be had are told of as a gap on
 
 Options
 {options}
+
+With --group each message goes to one of those who share them, and is done when it is printed. With
+--session the broker remembers what was printed. --since is for a group or session that is new.
 
 Formats
   json  the message with topic, offset and properties, a JSON object on a line
@@ -91,6 +97,8 @@ def run(words: Sequence[str]) -> int:
         parse_since(since)
     except (InvalidFilter, InvalidCursor) as error:
         raise UsageError(str(error)) from None
+    if "--group" in options and ("--session" in options or "--overflow" in options):
+        raise UsageError("--group: not together with --session or --overflow")
     form = _choice_of(options, "--format", FORMATS)
     overflow = _choice_of(options, "--overflow", OVERFLOWS)
     count = _count_of(options)
@@ -168,7 +176,14 @@ async def _print(
 ) -> bool:
     end_with_reader()
     async with make_client(options) as client:
-        return await print_messages(client, filters, since=since, overflow=overflow, form=form, count=count)
+        subscriber: Subscriber = client
+        if "--session" in options:
+            subscriber = SessionSubscriber(client, options["--session"])
+        elif "--group" in options:
+            subscriber = GroupSubscriber(client, options["--group"])
+        return await print_messages(
+            subscriber, filters, since=since, overflow=overflow, form=form, count=count
+        )
 
 
 def _choice_of(options: Mapping[str, str], flag: str, choices: Sequence[str]) -> str:

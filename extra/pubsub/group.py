@@ -47,7 +47,7 @@ __all__ = ["Group", "GroupMember", "Refusal"]
 
 TURN_MESSAGES: Final = 500
 """So many messages are read in one turn of the event loop, some 3 ms; then others have theirs."""
-RECENT_OFFSETS: Final = 10_000
+RECENT_OFFSETS: Final = 1_000
 """So many settled offsets are remembered, so that acknowledging one twice is not taken for a mistake."""
 KEY_HEADER: Final = "key"
 """The header whose messages keep their order with `order="key"`; those without one are told by topic."""
@@ -334,6 +334,8 @@ class Group(Consumer):
         self.delayed.clear()
         self.lanes.clear()
         self.dead.clear()
+        self.recent.clear()
+        self.recent_order.clear()
         self.is_moved = True
 
     def state(self) -> bytes:

@@ -121,6 +121,22 @@ def test_sub_ends_after_so_many(daemon: Daemon, topic: str, form: str, output: b
     assert (done.returncode, done.stdout, done.stderr) == (0, output, b"")
 
 
+def test_sub_shares_and_remembers(daemon: Daemon, topic: str, spawn: Spawn) -> None:
+    name = topic.replace("/", "-")
+    for number in range(5):
+        assert run(daemon, "pub", topic, str(number)).returncode == 0
+    printed = []
+    for option in ("--session", "--group"):
+        words = ("sub", topic, option, name, "--since", "start", "--format", "data", "--count", "2")
+        printed += [run(daemon, *words).stdout for _ in range(2)]
+    assert printed == [b"0\n1\n", b"2\n3\n"] * 2
+    with httpx.Client(base_url=daemon.url) as http:
+        session, group = http.get(f"/sessions/{name}").json(), http.get(f"/groups/{name}").json()
+    assert (session["lag"], group["unacknowledged"]) == (group["lag"], 0)
+    refused = run(daemon, "sub", topic, "--group", name, "--session", name)
+    assert (refused.returncode, b"--group: not together" in refused.stderr) == (2, True)
+
+
 def test_they_work_in_a_pipeline(daemon: Daemon, topic: str) -> None:
     extra_broker = f"{shlex.quote(sys.executable)} -m broker"
     script = (
