@@ -8,7 +8,8 @@ from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.gaps import GapTeller, describe_gap
-from extra.pubsub.group import Group, GroupMember, Refusal
+from extra.pubsub.group import Group
+from extra.pubsub.group_member import GroupMember, Refusal
 from extra.pubsub.group_messages import GroupMessages
 from extra.pubsub.group_options import GroupOptions, check_delay
 from extra.pubsub.groups import Groups

@@ -26,7 +26,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Coroutine
 from heapq import heappop, heappush
@@ -35,6 +34,7 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import mypyc_attr
 
 from extra.errors import BrokerClosed, ChannelClosed, EngineUnavailable, ExtraError
+from extra.pubsub.group_member import GroupMember, Job, Refusal
 from extra.pubsub.group_options import GroupOptions, Terms, settle_terms
 from extra.pubsub.message import Gap, Message
 from extra.pubsub.position import Position, Since, format_cursor
@@ -43,7 +43,7 @@ from extra.pubsub.session import CLOSED, HELD, Consumer, Replay, Session
 if TYPE_CHECKING:
     from extra.pubsub.broker import Broker
 
-__all__ = ["Group", "GroupMember", "Refusal"]
+__all__ = ["Group"]
 
 TURN_MESSAGES: Final = 500
 """So many messages are read in one turn of the event loop, some 3 ms; then others have theirs."""
@@ -54,76 +54,6 @@ KEY_HEADER: Final = "key"
 ASLEEP_AFTER_S: Final = 10.0
 
 logger: Final = logging.getLogger("extra.pubsub")
-
-
-@final
-@mypyc_attr(native_class=True)
-class Job:
-    """A message that was read and is not settled. `not_before` is in Unix seconds, `due` a monotonic time."""
-
-    __slots__ = ("deliveries", "due", "holder", "lane", "last", "message", "not_before")
-
-    def __init__(self, message: Message, deliveries: int, not_before: float) -> None:
-        self.message = message
-        self.deliveries = deliveries
-        self.not_before = not_before
-        self.due = 0.0
-        self.holder: GroupMember | None = None
-        self.last = ""  # the member that had it last
-        self.lane = ""
-
-
-@mypyc_attr(native_class=True, allow_interpreted_subclasses=True)
-class GroupMember(ABC):
-    """Who takes a share of a group's messages. `id` tells the members of a group apart."""
-
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.joined: Group | None = None
-        self.unacknowledged: dict[int, Job] = {}
-
-    def leave(self) -> None:
-        """Be a member no longer: what it holds goes to others. Idempotent."""
-        if self.joined is not None:
-            self.joined.leave(self)
-
-    @abstractmethod
-    def has_room(self) -> bool:
-        """Return whether it takes a message now. Who did not is asked again within a second.
-
-        It can say so before: `Group.has_room_again`.
-        """
-
-    @abstractmethod
-    def hand(self, message: Message, deliveries: int) -> None:
-        """Take a message, which has been handed out so often, this time included."""
-
-    @abstractmethod
-    def tell_gap(self, gap: Gap) -> None:
-        """Take note that the log has lost messages before the group came to them."""
-
-    @abstractmethod
-    def replaced(self) -> None:
-        """Another has come under this one's id, and has its messages: come to an end."""
-
-    def is_gone(self) -> bool:
-        """Return whether it is a member no longer, though nobody has said so."""
-        return False
-
-    def broker_closed(self) -> None:  # noqa: B027 - connections are told otherwise
-        """The broker is closing."""
-
-
-@final
-@mypyc_attr(native_class=True)
-class Refusal:
-    """An offset that could not be acknowledged, and why."""
-
-    __slots__ = ("offset", "reason")
-
-    def __init__(self, offset: int, reason: str) -> None:
-        self.offset = offset
-        self.reason = reason
 
 
 @final

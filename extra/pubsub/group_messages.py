@@ -13,7 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from extra.errors import InvalidCommand, SessionTakenOver
 from extra.pubsub.gaps import GapTeller
-from extra.pubsub.group import GroupMember
+from extra.pubsub.group_member import GroupMember
 from extra.pubsub.group_options import GroupOptions, check_delay
 from extra.pubsub.message import Gap, Message
 from extra.pubsub.position import parse_since

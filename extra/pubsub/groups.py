@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, final
 from mypy_extensions import mypyc_attr
 
 from extra.errors import GroupConflict, InvalidCommand, LimitExceeded, NotDelivered
-from extra.pubsub.group import Group, GroupMember, Refusal
+from extra.pubsub.group import Group
+from extra.pubsub.group_member import GroupMember, Refusal
 from extra.pubsub.group_options import GroupOptions, Terms, settle_terms
 from extra.pubsub.named import check_name
 from extra.pubsub.position import Since
