@@ -5,7 +5,6 @@ what is left, stop the application. A second signal cuts at once.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -133,9 +132,7 @@ async def serve(
                 began(stop)
             else:
                 announce(loaded.interface, address, options)
-            if generations is None:
-                gc.freeze()  # what is loaded by now stays, and need not be looked at again and again
-            else:
+            if generations is not None:
                 await until_set(stopping, reload_on_change(generations, importing, watched_by(options)))
             await stopping.wait()
             logger.info("shutting down")
