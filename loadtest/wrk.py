@@ -8,7 +8,7 @@ from typing import Final
 from loadtest.generator.checks import Mismatch
 from loadtest.processes import ROOT
 
-__all__ = ["hammer"]
+__all__ = ["figures_of", "hammer"]
 
 RATE: Final = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
 COUNT: Final = re.compile(r"^\s+(\d+) requests in ", re.MULTILINE)
@@ -33,12 +33,19 @@ def hammer(
         options += ["-s", str(ROOT / "loadtest" / "pipelined.lua")]
     command = [program, *options, f"http://127.0.0.1:{port}{path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    rate, count = RATE.search(done.stdout), COUNT.search(done.stdout)
-    if done.returncode or rate is None or count is None:
+    if done.returncode:
         raise ChildProcessError(f"wrk failed: {done.stdout}{done.stderr}")
-    if fault := FAULTS.search(done.stdout):
+    return figures_of(done.stdout)
+
+
+def figures_of(output: str) -> dict[str, float]:
+    """Return what wrk says: requests, requests a second, and latencies. Raises as `hammer` does."""
+    rate, count = RATE.search(output), COUNT.search(output)
+    if rate is None or count is None:
+        raise ChildProcessError(f"wrk has said nothing that is known: {output}")
+    if fault := FAULTS.search(output):
         raise Mismatch(fault[0].strip())
-    told = {share: float(value) * MILLISECONDS[unit] for share, value, unit in LATENCY.findall(done.stdout)}
+    told = {share: float(value) * MILLISECONDS[unit] for share, value, unit in LATENCY.findall(output)}
     return {
         "per_s": float(rate[1]),
         "requests": float(count[1]),
