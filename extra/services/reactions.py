@@ -44,6 +44,7 @@ class Reaction:
     ) -> None:
         """Read the signature of `method`. Raises TypeError as `Signature` does."""
         self.name = f"{declared.kind} {declared.place} ({method.__qualname__})"
+        self._kind = declared.kind
         self._method = method
         self._pattern = pattern
         self._signature = Signature(method, self.given, pattern.names, others=False)
@@ -127,24 +128,9 @@ class PresenceReaction(Reaction):
 
     given: Mapping[str, type] = {"message": Message, "member": ByName, "data": ByName, "count": ByName}
 
-    def __init__(
-        self,
-        method: Callable[..., object],
-        declared: Declared,
-        declarations: Declarations,
-        pattern: TopicPattern,
-        *,
-        threads: Threads,
-        usual_timeout_s: float,
-    ) -> None:
-        super().__init__(
-            method, declared, declarations, pattern, threads=threads, usual_timeout_s=usual_timeout_s
-        )
-        self._event = declared.kind.lower()
-
     def is_for(self, message: Message) -> bool:
         told = message.data
-        return isinstance(told, dict) and told.get("event") == self._event
+        return isinstance(told, dict) and told.get("event") == self._kind.lower()
 
     def things_of(self, message: Message) -> Mapping[str, object]:
         told = message.data

@@ -102,20 +102,24 @@ def test_a_topic_matches_itself(topic: str) -> None:
     assert matches(topic, topic)
 
 
+def reach_of_filters() -> dict[str, frozenset[str]]:
+    """Return which topics each filter matches."""
+    every_topic = names(["a", "", "$", "b"], 4)
+    return {
+        topic_filter: frozenset([topic for topic in every_topic if oracle(topic_filter, topic)])
+        for topic_filter in filter_names(["a", "", "$"], 3)
+    }
+
+
 def test_covers_is_exact() -> None:
     """Every pair of filters of up to three levels against every topic of up to four, over a small alphabet.
 
     The topics have a level that no filter spells, `b`, and a level more than the filters.
     """
-    every_topic = names(["a", "", "$", "b"], 4)
-    every_filter = filter_names(["a", "", "$"], 3)
-    reach = {
-        topic_filter: frozenset([topic for topic in every_topic if oracle(topic_filter, topic)])
-        for topic_filter in every_filter
-    }
+    reach = reach_of_filters()
     wrong = [
         (wide, narrow)
-        for wide, narrow in product(every_filter, repeat=2)
+        for wide, narrow in product(reach, repeat=2)
         if covers(wide, narrow) is not (reach[narrow] <= reach[wide])
     ]
     assert wrong == []
@@ -123,15 +127,10 @@ def test_covers_is_exact() -> None:
 
 def test_overlap_is_exact() -> None:
     """The same pairs of filters: whether some topic is matched by both. Two of three levels meet in three."""
-    every_topic = names(["a", "", "$", "b"], 4)
-    every_filter = filter_names(["a", "", "$"], 3)
-    reach = {
-        topic_filter: frozenset([topic for topic in every_topic if oracle(topic_filter, topic)])
-        for topic_filter in every_filter
-    }
+    reach = reach_of_filters()
     wrong = [
         (one, other)
-        for one, other in product(every_filter, repeat=2)
+        for one, other in product(reach, repeat=2)
         if overlap(one, other) is reach[one].isdisjoint(reach[other])
     ]
     assert wrong == []

@@ -47,3 +47,12 @@ def make(broker: WebSocketBroker, pauses: Pauses) -> Callable[..., Client]:
         return Client(broker.url, _surroundings=surroundings, **options)
 
     return make_client
+
+
+@pytest.fixture
+async def leaves_no_task() -> AsyncIterator[None]:
+    """For tests that have to end what they begin."""
+    before = asyncio.all_tasks()
+    yield
+    after = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not after - before

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import count
 from typing import Any, cast
 
@@ -27,15 +27,9 @@ from extra.pubsub import Gap, Receipt
 from tests.fakes.websocket_broker import Connection, WebSocketBroker
 from tests.unit.client.conftest import Pauses
 
+pytestmark = pytest.mark.usefixtures("leaves_no_task")
+
 NDJSON = "application/x-ndjson"
-
-
-@pytest.fixture(autouse=True)
-async def _leaves_no_task() -> AsyncIterator[None]:
-    before = asyncio.all_tasks()
-    yield
-    after = asyncio.all_tasks() - {asyncio.current_task()}
-    assert not after - before
 
 
 async def subscribe_live(connection: Connection, offset: int = 0) -> None:

@@ -23,16 +23,10 @@ from extra.pubsub import Gap
 from tests.fakes.websocket_broker import Connection, WebSocketBroker
 from tests.unit.client.conftest import Pauses
 
+pytestmark = pytest.mark.usefixtures("leaves_no_task")
+
 Make = Callable[..., Client]
 Fields = dict[str, JSONValue]
-
-
-@pytest.fixture(autouse=True)
-async def _leaves_no_task() -> AsyncIterator[None]:
-    before = asyncio.all_tasks()
-    yield
-    after = asyncio.all_tasks() - {asyncio.current_task()}
-    assert not after - before
 
 
 @asynccontextmanager
