@@ -418,6 +418,7 @@ class Client:
             self._surroundings,
             self._backoff.anew,
             self._streams,
+            lambda method, target, body: self._call(method, target, {}, body),
             self._queue_limit_bytes,
         )
 
@@ -533,12 +534,13 @@ class Client:
             closed=answer.headers.get("extra-closed") == "true",
         )
 
-    async def _call(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+    async def _call(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
         return await exchange(
             self._address,
             method,
             target,
             {**self._headers, **headers},
+            body,
             timeout_s=self._request_timeout_s,
             ssl_context=self._ssl_context,
         )

@@ -3,6 +3,9 @@
 What the broker keeps for a connection, and takes from it when it ends, cannot be shared with other
 subscriptions of a client. So each of these has a connection, which comes back by itself: it joins again, and
 what it had and nobody has acknowledged comes again.
+
+Flow control. Reading stops while more than `limit_bytes` waits for the consumer, and never while a command
+waits for its answer, which comes behind messages: the consumer that waits for it takes none of them.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ import logging
 from abc import ABC, abstractmethod
 from asyncio import Future, TaskGroup
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from extra.client.address import Address
 from extra.client.backoff import Backoff
+from extra.client.caller import Answer
 from extra.client.problems import error_from_code
 from extra.client.subscriptions import message_of
 from extra.client.surroundings import Surroundings
@@ -41,6 +45,10 @@ if TYPE_CHECKING:
 __all__ = ["Dedicated", "Place"]
 
 JOIN: str = "join"
+STABLE_S = 10.0
+"""A connection that lasts so long resets the back-off."""
+TAKEN_OVER = 4409
+"""What the broker closes a connection with whose place another has taken."""
 
 logger = logging.getLogger("extra.client")
 
@@ -55,6 +63,7 @@ class Place:
     surroundings: Surroundings
     backoff: Callable[[], Backoff]
     streams: "set[Dedicated]"
+    call: Callable[[str, str, bytes], Awaitable[Answer]]  # a request: method, target and body
     limit_bytes: int
 
 
@@ -80,6 +89,11 @@ class Dedicated(ABC):
         self._error: ExtraError | None = None
         self._was_entered = False
         self._has_joined = False
+        self._is_refused = False  # for good: not to be asked for again
+        self._is_caught_up = False  # the replay of this connection is over
+        self._is_complete = True
+        self._dropped = 0
+        self._newest_gap: Gap | None = None
         self._has_ended = False  # nothing more will come
         self._is_over = False
         self._is_taken_from = False
@@ -89,9 +103,19 @@ class Dedicated(ABC):
             raise RuntimeError("it is entered once: ask the client for another")
         self._was_entered = True
         link = await self._open()
+        try:
+            self._place.settings()  # the client may have been left meanwhile
+        except BrokerClosed:
+            await link.close()
+            raise
         self._place.streams.add(self)
         name = f"extra client of {self._place.address.url}, {type(self).__name__}"
         self._runner = self._place.tasks.create_task(self._run(link), name=name)
+        try:
+            await asyncio.sleep(0)  # a task that is cancelled before it begins would leave the link open
+        except BaseException:
+            self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -106,6 +130,7 @@ class Dedicated(ABC):
         self._place.streams.discard(self)
         self._is_over = True
         self._waiting.clear()
+        self._waiting_bytes = 0
         self._changed.set()
         if self._runner is not None:
             self._runner.cancel()
@@ -148,39 +173,39 @@ class Dedicated(ABC):
     def _given(self, message: Message) -> None:  # noqa: B027 - shares keep no count
         """The iteration has given a message."""
 
-    def _joined(self) -> None:  # noqa: B027 - shares have nothing to say
-        """The connection has joined."""
+    def _joining(self) -> Subscribe:
+        """Return the command that joins."""
+        return self._command
+
+    async def _speak(self, link: "Link") -> None:  # noqa: B027 - shares have nothing to say
+        """Say what is to be said over a connection without being asked to."""
+
+    def _caught_up(self, cursor: str) -> None:  # noqa: B027 - shares have no position
+        """The replay is over, and from `cursor` nothing will be missed."""
 
     def _ends(self, push: EndPush) -> bool:
         """Return whether nothing more will come behind the end of a topic."""
         return False
 
-    @abstractmethod
-    def _lost_error(self) -> ExtraError:
-        """Return what a command is answered with whose connection is lost."""
-
     # Commands
 
     async def _ask(self, make: Callable[[str], Command]) -> None:
-        """Send a command, and wait for its answer. Raises what the broker answers, or `_lost_error`."""
+        """Send a command, and wait for its answer.
+
+        Raises what the broker answers; BrokerClosed when the connection is lost, or is not there just now.
+        """
         link = self._link
         if link is None:
-            raise self._lost_error()
+            raise _lost()
         name = f"c{next(self._numbers)}"
         answer: Future[Push] = asyncio.get_running_loop().create_future()
         self._answers[name] = answer
+        self._room.set()
         try:
             await link.send([link.codec.encode(make(name))])
             await answer
         finally:
             self._answers.pop(name, None)
-
-    def _tell(self, command: Command) -> None:
-        """Send a command that nobody waits for."""
-        link = self._link
-        if link is not None:
-            task = asyncio.ensure_future(link.send([link.codec.encode(command)]))
-            task.add_done_callback(_forget)
 
     # The connection
 
@@ -191,20 +216,23 @@ class Dedicated(ABC):
         link = await Link.open(self._place.address, self._place.settings())
         try:
             self._epoch = link.welcome.epoch
-            self._has_joined = False
-            await link.send([link.codec.encode(self._command)])
+            self._has_joined = self._is_caught_up = False
+            await link.send([link.codec.encode(self._joining())])
             while not self._has_joined:
                 pushes = await link.receive()
                 if pushes is None:
+                    self._check_place(link)
                     raise BrokerClosed(f"the broker has hung up: {link.ending}")
                 for push in pushes:
+                    if isinstance(push, Goodbye):
+                        self._part(push)
+                        raise BrokerClosed(f"the broker has said goodbye ({push.reason})")
                     self._receive(push)
         except BaseException:
             self._drop()
             await link.close()
             raise
         self._link = link
-        self._joined()
         return link
 
     async def _run(self, link: "Link") -> None:
@@ -223,28 +251,44 @@ class Dedicated(ABC):
             await link.close()
 
     async def _serve(self, link: "Link") -> float | None:
-        """Read until the connection is over; return how long the broker asks to wait, None if it does not."""
+        """Read until the connection is over; return how long the broker asks to wait, None if it does not.
+
+        Raises what the broker refuses for good.
+        """
+        clock = self._place.surroundings.clock
+        began_at = clock()
+        speaker = self._place.tasks.create_task(self._speak(link))
         try:
-            while (pushes := await link.receive()) is not None:
-                for push in pushes:
-                    if isinstance(push, Goodbye):
-                        if push.reason == "session_taken_over":
-                            raise SessionTakenOver("another connection has taken this one's place")
-                        return None if push.reason == "slow" else max(0.0, push.reconnect_after)
-                    self._receive(push)
-                while self._waiting_bytes > self._place.limit_bytes:
-                    self._room.clear()
-                    await self._room.wait()
-            logger.warning("lost the connection to %s: %s", self._place.address.url, link.ending)
+            return await self._read(link)
+        except ExtraError as error:
+            if self._is_refused:
+                raise
+            logger.warning("lost the connection to %s: %s", self._place.address.url, error)
             return None
         finally:
             self._link = None
+            speaker.cancel()
             self._drop()
             for answer in self._answers.values():
                 if not answer.done():
-                    answer.set_exception(self._lost_error())
+                    answer.set_exception(_lost())
             self._answers.clear()
+            if clock() - began_at >= STABLE_S:
+                self._backoff.reset()
             await link.close()
+
+    async def _read(self, link: "Link") -> float | None:
+        while (pushes := await link.receive()) is not None:
+            for push in pushes:
+                if isinstance(push, Goodbye):
+                    return self._part(push)
+                self._receive(push)
+            while self._waiting_bytes > self._place.limit_bytes and not self._answers:
+                self._room.clear()
+                await self._room.wait()
+        self._check_place(link)
+        logger.warning("lost the connection to %s: %s", self._place.address.url, link.ending)
+        return None
 
     async def _again(self, delay_s: float | None) -> "Link":
         """Connect and join again, however often it takes. Raises what the broker refuses for good."""
@@ -254,15 +298,33 @@ class Dedicated(ABC):
             try:
                 link = await self._open()
             except ExtraError as error:
-                if self._has_joined and not error.temporary:  # it has been refused
+                if self._is_refused:
                     raise
                 logger.debug("cannot connect to %s: %s", self._place.address.url, error)
             else:
-                self._backoff.reset()
                 return link
 
+    def _part(self, goodbye: Goodbye) -> float | None:
+        """Return how long to wait after a goodbye, None to leave that to the back-off.
+
+        Raises SessionTakenOver: this is not to come back.
+        """
+        if goodbye.reason == "session_taken_over":
+            raise self._taken_over()
+        return None if goodbye.reason == "slow" else max(0.0, goodbye.reconnect_after)
+
+    def _check_place(self, link: "Link") -> None:
+        """Raise SessionTakenOver when a connection that is over was closed for that."""
+        if link.close_code == TAKEN_OVER:
+            raise self._taken_over()
+
+    def _taken_over(self) -> SessionTakenOver:
+        self._is_refused = True
+        return SessionTakenOver("another connection has taken this one's place")
+
     def _drop(self) -> None:
-        self._waiting.clear()
+        """Forget the messages that wait, which come again, and keep what is to be told of losses."""
+        self._waiting = deque(entry for entry in self._waiting if isinstance(entry, Gap))
         self._waiting_bytes = 0
 
     def _receive(self, push: Push) -> None:
@@ -277,10 +339,17 @@ class Dedicated(ABC):
                 self._changed.set()
         elif isinstance(push, GapPush):
             self._has_joined = True
-            self._waiting.append(Gap(push.after, push.until, push.reason, push.dropped, push.filter))
+            self._is_complete = self._is_complete and push.reason == "overflow"
+            self._dropped += push.dropped
+            gap = Gap(push.after, push.until, push.reason, push.dropped, push.filter)
+            if push.reason == "overflow" or gap != self._newest_gap:  # which every connection tells again
+                self._waiting.append(gap)
+                self._newest_gap = gap
             self._changed.set()
         elif isinstance(push, Subscribed):
-            self._has_joined = True
+            self._has_joined = self._is_caught_up = True
+            self._is_complete = self._is_complete and push.complete
+            self._caught_up(push.cursor)
         elif isinstance(push, EndPush):
             if self._ends(push):
                 self._has_ended = True
@@ -289,6 +358,7 @@ class Dedicated(ABC):
             error = error_from_code(push.code, push.message, push.offset, push.cursor, push.offsets)
             if push.id == JOIN:
                 self._has_joined = True
+                self._is_refused = not error.temporary
                 raise error
             answer = self._answers.get(str(push.id))
             if answer is not None and not answer.done():
@@ -301,6 +371,5 @@ class Dedicated(ABC):
                 answer.set_result(push)
 
 
-def _forget(task: "asyncio.Future[None]") -> None:
-    if not task.cancelled():
-        task.exception()
+def _lost() -> BrokerClosed:
+    return BrokerClosed("the connection is lost: what was not acknowledged comes again")

@@ -24,12 +24,13 @@ async def exchange(
     method: str,
     target: str,
     headers: Mapping[str, str],
+    body: bytes = b"",
     *,
     timeout_s: float,
     ssl_context: ssl.SSLContext | None = None,
     limit_bytes: int = ANSWER_LIMIT_BYTES,
 ) -> Answer:
-    """Send one request without a body and return its answer, whatever its status.
+    """Send one request and return its answer, whatever its status. A `body` is JSON.
 
     `timeout_s` bounds the connecting and then each wait for the network. `headers` have been checked to be
     such as HTTP can carry. Cancel-safe: the connection is cut then, and nothing is left behind.
@@ -40,7 +41,10 @@ async def exchange(
         RemoteProtocolError: the answer breaks HTTP.
         LimitExceeded: the answer is over `limit_bytes`.
     """
-    request = _encode(method, target, {"Host": address.authority, **headers, "Connection": "close"})
+    fields = {"Host": address.authority, **headers, "Connection": "close"}
+    if body:
+        fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    request = _encode(method, target, fields) + body
     loop = asyncio.get_running_loop()
     response = _Response()
     received = 0

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from extra.client.dedicated import JOIN, Dedicated, Place
-from extra.errors import ExtraError, NotDelivered
-from extra.protocols.commands import Ack, Nack, Subscribe
+from extra.errors import BrokerClosed, NotDelivered
+from extra.protocols.commands import Ack, Command, Nack, Subscribe
 from extra.pubsub import Gap, GroupOptions, Message, check_delay
 
 __all__ = ["Share"]
@@ -49,19 +49,33 @@ class Share(Dedicated):
             NotDelivered: some of them are not this member's any more, for one as its time was over or the
                 connection was lost; `offsets` has which, and the others are done.
         """
-        offsets = [message.offset for message in messages]
-        await self._ask(lambda name: Ack(id=name, group=self.name, offsets=offsets))
+        await self._settle(messages, lambda name, offsets: Ack(id=name, group=self.name, offsets=offsets))
 
     async def nack(self, *messages: Message, delay: float = 0.0) -> None:
         """Give messages back, to be handed out again: after `delay` seconds. Raises as `ack` does."""
         check_delay(delay)
-        offsets = [message.offset for message in messages]
-        await self._ask(lambda name: Nack(group=self.name, id=name, offsets=offsets, delay=delay))
+        await self._settle(
+            messages,
+            lambda name, offsets: Nack(group=self.name, id=name, offsets=offsets, delay=delay),
+        )
 
     def _takes(self, message: Message) -> bool:
         return True
 
-    def _lost_error(self) -> ExtraError:
+    async def _settle(self, messages: tuple[Message, ...], make: Callable[[str, list[int]], Command]) -> None:
+        """Say what has become of messages. Those of another life of the log are nobody's any more."""
+        offsets = [message.offset for message in messages if message.epoch == self._epoch]
+        others = [message.offset for message in messages if message.epoch != self._epoch]
+        if offsets:
+            try:
+                await self._ask(lambda name: make(name, offsets))
+            except BrokerClosed:
+                raise self._lost_error(offsets + others) from None
+        if others:
+            raise self._lost_error(others)
+
+    def _lost_error(self, offsets: list[int]) -> NotDelivered:
         return NotDelivered(
-            f"group {self.name[:80]!r}: the connection was lost: what this member held is handed out again"
+            f"group {self.name[:80]!r}: the connection was lost: what this member held is handed out again",
+            offsets,
         )

@@ -5,14 +5,16 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from extra.client import Client, blocking
-from extra.errors import InvalidCursor, InvalidTopic, LimitExceeded
+from extra.errors import BrokerClosed, InvalidCursor, InvalidTopic, LimitExceeded, NotDelivered
 from extra.pubsub import Gap, Message
+from tests.e2e.daemon import Daemon
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -71,7 +73,11 @@ class Proxy:
         self._writers.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, far_writer}
         for source, target in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(self._copy(source, target))
@@ -285,3 +291,56 @@ async def test_a_broker_that_shuts_down_and_comes_back_has_begun_anew() -> None:
             assert (message.data, message.offset) == (2, 1)
             assert messages.cursor == message.cursor
     assert [gap.reason for gap in gaps] == ["epoch"]
+
+
+@pytest.mark.slow
+async def test_a_client_goes_on_by_itself_although_the_broker_is_killed(tmp_path: Path) -> None:
+    """The same share and the same sessions, which lose their connections again and again."""
+    options = ("--store", str(tmp_path / "store.db"), "--retention-messages", "100000")
+    daemon = await asyncio.to_thread(Daemon, *options)
+    worked: set[object] = set()
+    read: list[object] = []
+    passed: list[object] = []
+
+    async def work(client: Client) -> None:
+        async with client.group("g", "jobs/#", since="start") as jobs:
+            async for job in jobs:
+                worked.add(job.data)
+                with suppress(NotDelivered):
+                    await jobs.ack(job)
+
+    async def read_on(client: Client) -> None:
+        async with client.subscribe("jobs/#", session="r", ack=True, since="start") as messages:
+            async for message in messages:
+                read.append(message.data)
+                with suppress(BrokerClosed):
+                    await messages.ack(message)
+
+    async def pass_on(client: Client) -> None:
+        async with client.subscribe("jobs/#", session="p", since="start") as messages:
+            async for message in messages:
+                passed.append(message.data)  # noqa: PERF401 - it is looked at meanwhile
+
+    try:
+        async with (
+            Proxy(daemon.url) as proxy,
+            Client(proxy.url, backoff_limit_s=0.5) as client,
+            asyncio.timeout(60),
+        ):
+            doing = [asyncio.ensure_future(each(client)) for each in (work, work, read_on, pass_on)]
+            for number in range(400):
+                await client.publish("jobs/x", number)
+                if number % 100 == 99:
+                    await asyncio.to_thread(daemon.kill)
+                    daemon = await asyncio.to_thread(Daemon, *options)
+                    proxy.port = daemon.port
+            expected = list(range(400))
+            while worked != set(expected) or len(read) < 400 or len(passed) < 400:
+                assert not any(each.done() for each in doing)
+                await asyncio.sleep(0.01)
+            for each in doing:
+                each.cancel()
+            await asyncio.wait(doing)
+    finally:
+        await asyncio.to_thread(daemon.stop)
+    assert read == passed == expected, "in order, each once: this process has had them"

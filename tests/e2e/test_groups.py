@@ -267,3 +267,50 @@ async def test_a_client_comes_back_to_its_session_after_it_died(daemon: Daemon, 
         async with client.subscribe(topic, session=name) as older, newer:
             with pytest.raises(extra.SessionTakenOver):
                 await anext(older)
+
+
+BIG = "x" * 100_000
+
+
+async def test_more_than_a_client_buffers_is_acknowledged_one_by_one(start: Start) -> None:
+    """While a replay runs, and while more waits than is taken."""
+    daemon = start()
+    async with extra.Client(daemon.url) as client, asyncio.timeout(30):
+        for _ in range(40):
+            await client.publish("big", BIG)
+        async with client.group("g", "big", since="start") as jobs:
+            for _ in range(40):
+                await jobs.ack(await anext(jobs))
+        async with client.subscribe("big", session="s", ack=True, since="start") as messages:
+            for _ in range(20):
+                message = await anext(messages)
+                await messages.ack(message)
+        async with client.subscribe("big", session="s", ack=True) as messages:
+            assert (await anext(messages)).offset == message.offset + 1
+        async with client.subscribe("big", session="t", since="start") as passing:
+            for _ in range(20):
+                message = await anext(passing)
+        async with client.subscribe("big", session="t") as passing:
+            assert (await anext(passing)).offset == message.offset + 1
+    async with httpx.AsyncClient(base_url=daemon.url) as http:
+        assert (await told(http, "g"))["offset"] == 40
+
+
+async def test_who_leaves_at_once_is_no_member_any_more(daemon: Daemon, topic: str) -> None:
+    group = topic.replace("/", "-")
+    async with httpx.AsyncClient(base_url=daemon.url) as http, extra.Client(daemon.url) as client:
+        async with client.group(group, topic):
+            pass
+        await with_members(http, group, 0)
+
+
+async def test_retained_messages_that_come_first_hide_nothing_from_a_session(
+    daemon: Daemon, topic: str
+) -> None:
+    async with extra.Client(daemon.url) as client, asyncio.timeout(10):
+        for name in ("a", "b", "c"):
+            await client.publish(f"{topic}/{name}", name, retain=name == "b")
+        name = topic.replace("/", "-")
+        session = client.subscribe(f"{topic}/+", session=name, since="start", retained=True)
+        async with session as messages:
+            assert [(await anext(messages)).data for _ in range(3)] == ["b", "a", "c"]

@@ -31,6 +31,16 @@ async def test_a_request_goes_out_and_its_answer_comes_back() -> None:
     }
 
 
+async def test_a_body_goes_out_as_json() -> None:
+    with HTTPBroker(Answer(200, b"yes")) as broker:
+        address = Address.parse(broker.url)
+        await exchange(address, "POST", "/x", {}, b'{"a":1}', timeout_s=5)
+    (request,) = broker.requests
+    assert (request.method, request.body) == ("POST", b'{"a":1}')
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["content-length"] == "7"
+
+
 @pytest.mark.parametrize(
     "raw",
     [
