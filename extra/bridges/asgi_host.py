@@ -19,6 +19,8 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
+from mypy_extensions import mypyc_attr
+
 from extra.bridges.asgi_wires import Message, Receive, Scope, Send
 from extra.errors import ExtraError
 from extra.http import (
@@ -55,6 +57,7 @@ CONNECTION_FIELDS: Final = frozenset(
 """What the connection says itself."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ASGIHost:
     """One ASGI 3 application, and the calls of it that are under way."""
 
