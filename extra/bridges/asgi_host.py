@@ -14,10 +14,18 @@ import logging
 import sys
 from asyncio import Event, Future, TaskGroup, get_running_loop
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias, cast
 
 from mypy_extensions import mypyc_attr
 
@@ -114,20 +122,18 @@ class ASGIHost:
 
     async def handle(self, request: Request) -> Response:
         """Answer `request` with what the application sends."""
+        answer = self.begin(request)
+        return answer if isinstance(answer, Response) else await answer
+
+    def begin(self, request: Request) -> Response | Awaitable[Response]:
+        """Do what `handle` does, as far as the application need not wait. A `Begin`."""
         if asks_for_websocket(request):
             socket = _Socket(self, request)
             self._run(socket.run(self._application))
-            return await socket.accepted
+            return socket.accepted
         call = _Call(self, request)
         self._run(call.run(self._application))
-        if call.answer is not None:
-            return call.answer
-        call.waiter = get_running_loop().create_future()
-        try:
-            return await call.waiter
-        except asyncio.CancelledError:
-            call.end()
-            raise
+        return call.answer if call.answer is not None else call.wait()
 
     def scope(self, kind: str, request: Request) -> Scope:
         """Return what every scope says of a request."""
@@ -206,6 +212,25 @@ class ASGIHost:
             logger.warning("calls of the application have been cancelled after %g s", self._stop_timeout_s)
 
 
+class _Done(Coroutine[Any, Any, None]):
+    """What has been done already, for whoever awaits it: again and again, as there is no more to it."""
+
+    def send(self, value: None) -> None:
+        raise StopIteration
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> None:
+        raise kind
+
+    def close(self) -> None: ...
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return NOTHING
+
+
+NOTHING: Final = cast("Generator[Any, Any, None]", iter(()))
+DONE: Final = _Done()
+
+
 class _Call:
     """One HTTP request to the application."""
 
@@ -244,6 +269,17 @@ class _Call:
             host.calls.discard(self)
             self._note_end()
 
+    async def wait(self) -> Response:
+        """Return the response, when it has begun."""
+        if self.answer is None:
+            self.waiter = get_running_loop().create_future()
+            try:
+                return await self.waiter
+            except asyncio.CancelledError:
+                self.end()
+                raise
+        return self.answer
+
     async def receive(self) -> Message:
         """Return the next part of the body, or wait for the end."""
         request = self._request
@@ -267,7 +303,7 @@ class _Call:
             return {"type": "http.disconnect"}
         return {"type": "http.request", "body": part, "more_body": True}
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Take a part of the response. Raises OSError when the client has gone."""
         kind = message["type"]
         if self._complete:
@@ -276,14 +312,18 @@ class _Call:
             raise OSError("the client has gone")
         if kind == "http.response.start" and self._start is None:
             self._start = response_of(message)
-        elif kind == "http.response.body" and self._start is not None:
+            return DONE
+        if kind == "http.response.body" and self._start is not None:
             more = message.get("more_body", False)
             self._complete = not more
-            await self._send_body(self._start, bytes(message.get("body", b"")), more)
-            if not more:
-                self._note_end()
-        else:
-            raise RuntimeError(f"{kind!r} is not what can be sent now")
+            data = bytes(message.get("body", b""))
+            if more or self._parts is not None or self._request.method == "HEAD":
+                return self._send_body(self._start, data, more)
+            self._start.body = data
+            self._give(self._start)
+            self._note_end()
+            return DONE
+        raise RuntimeError(f"{kind!r} is not what can be sent now")
 
     def end(self) -> None:
         """Tell the application that the client has gone."""
@@ -298,15 +338,14 @@ class _Call:
             if self.answer is None:
                 response.body = _Parts(lambda: None)
                 self._give(response)
-        elif not more:
-            response.body = data
-            self._give(response)
         else:
             response.body = self._parts = _Parts(self.end)
             self._give(response)
             await self._parts.put(data)
-        if self._parts is not None and not more:
-            self._parts.finish()
+        if not more:
+            if self._parts is not None:
+                self._parts.finish()
+            self._note_end()
 
     def _fail(self, error: Exception) -> None:
         if self._parts is not None:
@@ -528,7 +567,10 @@ def address_of(client: str) -> tuple[str, int] | None:
 
 def asks_for_websocket(request: Request) -> bool:
     """Return whether it is a handshake (RFC 6455 4.1)."""
-    return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in request.headers)
+    for name, value in request.headers:  # noqa: SIM110  # a generator costs more than all of it
+        if name == b"upgrade" and value.lower() == b"websocket":
+            return True
+    return False
 
 
 def response_of(message: Message) -> Response:

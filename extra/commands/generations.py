@@ -27,6 +27,7 @@ from extra.http import (
     WebSocket,
     WebSocketResponse,
     WebSocketTaker,
+    begin_of,
 )
 from extra.pubsub import Broker
 from extra.services import Services
@@ -56,7 +57,7 @@ class Generations:
     @property
     def loaded(self) -> Loaded:
         """What a server needs to serve whichever generation is the current one."""
-        return Loaded(self.handle, self, self.drain, self._current.loaded.interface)
+        return Loaded(self.handle, begin_of(self.handle), self, self.drain, self._current.loaded.interface)
 
     @property
     def living(self) -> int:

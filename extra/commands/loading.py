@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from extra.bridges import ASGIApplication, ASGIServices
 from extra.bridges.asgi_host import ASGIHost, Lifespan, Spawn
 from extra.bridges.mounting import asgi3_of_asgi2
-from extra.http import Handler
+from extra.http import Begin, Handler, begin_of
 from extra.services import Service, Services
 
 __all__ = ["INTERFACES", "Interface", "LoadError", "Loaded", "find", "host"]
@@ -29,9 +29,13 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a server needs: a handler, what is entered around it, and what ends its streams."""
+    """What a server needs: a handler, what is entered around it, and what ends its streams.
+
+    `begin` is the handler's, for a server that serves nothing else.
+    """
 
     handler: Handler
+    begin: Begin
     life: AbstractAsyncContextManager[object]
     drain: Callable[[], None]
     interface: str
@@ -100,7 +104,7 @@ def host(
         except ModuleNotFoundError as error:
             raise LoadError(f"WSGI applications need {error.name}: install extra-broker[wsgi]") from None
         wsgi = WSGIHost(application)
-        return Loaded(wsgi.handle, wsgi, wsgi.drain, kind)
+        return Loaded(wsgi.handle, begin_of(wsgi.handle), wsgi, wsgi.drain, kind)
     if kind == "asgi2":
         application = asgi3_of_asgi2(application)
     asgi = ASGIHost(
@@ -111,7 +115,7 @@ def host(
         spawn=spawn,
         stop_timeout_s=stop_timeout_s,
     )
-    return Loaded(asgi.handle, asgi, asgi.drain, kind)
+    return Loaded(asgi.handle, asgi.begin, asgi, asgi.drain, kind)
 
 
 def host_ours(application: object) -> Loaded:
@@ -123,9 +127,11 @@ def host_ours(application: object) -> Loaded:
     if isinstance(application, ASGIServices):
         application = application.services
     if isinstance(application, Services):
-        return Loaded(application.handle, application, application.drain, "services", application)
+        services = application
+        return Loaded(services.handle, services.begin, services, services.drain, "services", services)
     if isinstance(application, ASGIApplication):
-        return Loaded(application.handler, application.life, application.drain, "services")
+        handler = application.handler
+        return Loaded(handler, begin_of(handler), application.life, application.drain, "services")
     raise LoadError(f"{application!r} is no service, nor an application made of services")
 
 

@@ -27,8 +27,8 @@ from extra.commands.options import OptionError, RunOptions, flag_of, options_of
 from extra.commands.tls import tls_context
 from extra.commands.watching import Watched, reload_on_change
 from extra.compilation import COMPILED
-from extra.http import Handler, Request, Response
-from extra.servers import Address, Server, ServerLimits, TrustedProxies, run_eagerly
+from extra.http import Begin, Request, Response
+from extra.servers import Address, Server, ServerLimits, TrustedProxies, run_in_place
 
 __all__ = ["Began", "load", "loop_factory", "run", "serve", "url_of"]
 
@@ -98,7 +98,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     proxies = proxies_of(options)
     tls = tls_context(options)
-    importing = partial(load, target, options, partial(run_eagerly, loop=loop))
+    importing = partial(load, target, options, partial(run_in_place, loop=loop))
     try:
         loaded = importing()
     except LoadError as error:
@@ -108,14 +108,14 @@ async def serve(
     if options.reload:
         generations = Generations(loaded)
         loaded = generations.loaded
-    handler = arriving(loaded.handler, proxies, options, tls is not None, stopping.set)
+    begin = arriving(loaded.begin, proxies, options, tls is not None, stopping.set)
     for number in signals:
         loop.add_signal_handler(number, stop)
     try:
         async with (
             loaded.life,
             Server(
-                handler,
+                begin,
                 limits=limits_of(options, loaded),
                 server_name="extra" if options.server_header else "",
                 dated=options.date_header,
@@ -212,19 +212,16 @@ def limits_of(options: RunOptions, loaded: Loaded) -> ServerLimits:
 
 
 def arriving(
-    handler: Handler,
+    begin: Begin,
     proxies: TrustedProxies | None,
     options: RunOptions,
     secure: bool,
     stop: Callable[[], None],
-) -> Handler:
-    """Return a handler whose requests say where they come from, and that calls `stop` after so many.
-
-    No coroutine of its own: it hands over the one of `handler`.
-    """
+) -> Begin:
+    """Return `begin` for requests that say where they come from, and that calls `stop` after so many."""
     left = options.limit_max_requests
 
-    def arrive(request: Request) -> Awaitable[Response]:
+    def arrive(request: Request) -> Response | Awaitable[Response]:
         nonlocal left
         if secure:
             request.scheme = "https"
@@ -235,7 +232,7 @@ def arriving(
             if not left:
                 logger.info("%d requests have been served (%s)", options.limit_max_requests, LAST_REQUEST)
                 stop()
-        return handler(request)
+        return begin(request)
 
     return arrive
 

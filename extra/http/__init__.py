@@ -46,8 +46,8 @@ from extra.http.response import (
     json_response,
     problem,
 )
-from extra.http.router import AtOnce, Condition, Handler, Route, Router
-from extra.http.stepping import FirstStep
+from extra.http.router import AtOnce, Begin, Condition, Handler, Route, Router, begin_of
+from extra.http.stepping import FirstStep, stepped
 from extra.http.stream import Stream, StreamTaker, WebSocket, WebSocketTaker, Wire
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "Application",
     "AtOnce",
     "BadRequest",
+    "Begin",
     "Body",
     "BodySource",
     "BodyTooLarge",
@@ -103,6 +104,7 @@ __all__ = [
     "WebSocketTaker",
     "Wire",
     "as_page",
+    "begin_of",
     "debug_response",
     "decode_percent",
     "encode_body",
@@ -112,5 +114,6 @@ __all__ = [
     "problem",
     "problem_response",
     "status_of",
+    "stepped",
     "wants_page",
 ]

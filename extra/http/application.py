@@ -7,7 +7,7 @@ from extra.errors import ExtraError
 from extra.http.errors import ErrorResponse, problem_response
 from extra.http.request import Request
 from extra.http.response import Response
-from extra.http.router import AtOnce, Handler
+from extra.http.router import AtOnce, Begin, Handler, begin_of
 
 __all__ = ["Application", "Middleware"]
 
@@ -34,12 +34,22 @@ class Application:
         self._at_once = at_once
         self._error_response = error_response
         self._handler = guard(handler, error_response)
+        self._begin: Begin = begin_of(handler)
         for layer in reversed(middleware):
             self._handler = guard(bind(layer, self._handler), error_response)
+            self._begin = begin_of(self._handler)
 
     def __call__(self, request: Request) -> Awaitable[Response]:
         """Answer `request`."""
         return self._handler(request)
+
+    def begin(self, request: Request) -> Response | Awaitable[Response]:
+        """Do what calling it does. A `Begin`."""
+        try:
+            answer = self._begin(request)
+        except ExtraError as error:
+            return self._error_response(error)
+        return answer if isinstance(answer, Response) else guarded(answer, self._error_response)
 
     def at_once(self, request: Request) -> Response | None:
         """Answer `request`, if that needs no waiting; None when it does, and nothing has been done.
@@ -73,3 +83,11 @@ def guard(handler: Handler, error_response: ErrorResponse) -> Handler:
             return error_response(error)
 
     return handle
+
+
+async def guarded(answer: Awaitable[Response], error_response: ErrorResponse) -> Response:
+    """Return what `answer` does, or the response to its error."""
+    try:
+        return await answer
+    except ExtraError as error:
+        return error_response(error)

@@ -19,8 +19,9 @@ from extra.http.errors import MethodNotAllowed, NotFound
 from extra.http.patterns import ANY_LEVEL, REST, Level, Pattern, parse_pattern
 from extra.http.request import Request, decode_percent
 from extra.http.response import Response
+from extra.http.stepping import stepped
 
-__all__ = ["AtOnce", "Condition", "Handler", "Route", "Router"]
+__all__ = ["AtOnce", "Begin", "Condition", "Handler", "Route", "Router", "begin_of"]
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 """Answers a request, or raises an ExtraError that says what is wrong with it."""
@@ -33,6 +34,13 @@ beside it: then most of its requests are answered without a coroutine, a context
 POST that publishes).
 """
 
+Begin: TypeAlias = Callable[[Request], Response | Awaitable[Response]]
+"""Begins to answer a request: returns the response, or else what to await for it.
+
+What it calls may have been run up to where it has suspended, and goes on when that is awaited, which has to
+happen before anything else is. Raises as a handler does. Every handler is one.
+"""
+
 Condition: TypeAlias = Callable[[Request], bool]
 """Whether a route is for this request. Called before its parameters are known, and never awaits."""
 
@@ -42,10 +50,23 @@ UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 LOWEST: Final = -(1 << 62)
 
 
+def begin_of(handler: Begin) -> Begin:
+    """Return how to begin with `handler`: by its method `begin`, or else by stepping what it returns."""
+    begin: Begin | None = getattr(handler, "begin", None)
+    if begin is not None:
+        return begin
+
+    def call_and_step(request: Request) -> Response | Awaitable[Response]:
+        answer = handler(request)
+        return answer if isinstance(answer, Response) else stepped(answer)
+
+    return call_and_step
+
+
 class Route:
     """One handler for one method of one pattern."""
 
-    __slots__ = ("at_once", "condition", "handler", "method", "pattern", "priority")
+    __slots__ = ("at_once", "begin", "condition", "handler", "method", "pattern", "priority")
 
     def __init__(
         self,
@@ -59,6 +80,7 @@ class Route:
         self.method = method
         self.pattern = pattern
         self.handler = handler
+        self.begin = begin_of(handler)
         self.priority = priority
         self.condition = condition
         self.at_once = at_once
@@ -71,7 +93,7 @@ class Router:
         """Start empty. `convertors` are the kinds of parameters that patterns may have."""
         self.convertors = convertors
         self._root = _Node()
-        self._plain: dict[str, dict[str, Handler]] = {}  # by path and method, where nothing goes before it
+        self._plain: dict[str, dict[str, Route]] = {}  # by path and method, where nothing goes before it
         self._plain_ready = True
         self._at_once_methods: set[str] = set()
 
@@ -121,12 +143,13 @@ class Router:
             MethodNotAllowed: one does, and none that does has the method.
             MalformedRequest: a parameter cannot be decoded.
         """
-        if not self._plain_ready:
-            self._find_plain()
-        handlers = self._plain.get(request.raw_path)
-        if handlers is not None and (handler := handlers.get(request.method)) is not None:
-            return handler(request)
-        return self._search(request)
+        route = self._find(request)
+        return self._refuse(request) if route is None else route.handler(request)
+
+    def begin(self, request: Request) -> Response | Awaitable[Response]:
+        """Do what calling it does. A `Begin`."""
+        route = self._find(request)
+        return self._refuse(request) if route is None else route.begin(request)
 
     def at_once(self, request: Request) -> Response | None:
         """Answer a request whose route can do so without waiting; None when it cannot, or there is none.
@@ -138,12 +161,13 @@ class Router:
         route = self._find(request)
         return route.at_once(request) if route is not None and route.at_once is not None else None
 
-    def _search(self, request: Request) -> Awaitable[Response]:
-        route = self._find(request)
-        return self._refuse(request) if route is None else route.handler(request)
-
     def _find(self, request: Request) -> Route | None:
         """Return the best route for a request, which has the parameters of its path from then on."""
+        if not self._plain_ready:
+            self._find_plain()
+        routes = self._plain.get(request.raw_path)
+        if routes is not None and (plain := routes.get(request.method)) is not None:
+            return plain
         path = _normalized(request.raw_path)
         search = _Search(path, request)
         search.visit(self._root, 0, (), ())
@@ -183,7 +207,7 @@ class Router:
         self._plain = {}
         for (path, method), route in firsts.items():
             if route.condition is None and route.priority >= highest:
-                self._plain.setdefault(path, {})[method] = route.handler
+                self._plain.setdefault(path, {})[method] = route
         self._plain_ready = True
 
 

@@ -7,7 +7,7 @@ client is still there, costs more than they do. So it is got ready between the f
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
-__all__ = ["FirstStep"]
+__all__ = ["FirstStep", "stepped"]
 
 Result = TypeVar("Result")
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 class FirstStep(Generic[Result]):
     """A coroutine that has been stepped once: `done`, with its `result`; or else there is a `rest` to await.
 
-    What the first step raises is raised when this is made.
+    What the first step raises is raised when this is made. The rest is to be awaited before anything else is.
     """
 
     __slots__ = ("done", "rest", "result")
@@ -32,6 +32,14 @@ class FirstStep(Generic[Result]):
         else:
             self.done = False
             self.rest = _Rest(coroutine, awaited)
+
+
+def stepped(awaitable: Awaitable[Result]) -> Result | Awaitable[Result]:
+    """Step a coroutine once: return its result, or the rest of it; what is no coroutine as it is."""
+    if not isinstance(awaitable, Coroutine):
+        return awaitable
+    step = FirstStep(awaitable)
+    return step.result if step.done else step.rest
 
 
 class _Rest(Awaitable[Result]):

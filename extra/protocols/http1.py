@@ -6,6 +6,10 @@ This module refuses what llhttp lets through (a missing or second Host, transfer
 chunks in HTTP/1.0, versions other than 1.0 and 1.1, RTSP and ICE, CONNECT), keeps trailers out of the head,
 and counts, which llhttp does not do at all.
 
+Heads repeat: whoever keeps a connection sends the same fields with every request of it, and often the same
+line. So the last block of fields with nothing special in it is kept with what llhttp made of it. Where a
+request begins that brings the same bytes, its fields are not parsed again, nor its line if that is the same.
+
 What is received is kept, and parsed a piece at a time when `next_event` has nothing left to give. So a
 connection that answers its requests one after another has never more than one piece of pipelined ones parsed
 ahead, whatever the peer sends, and whoever stops asking stops the parsing.
@@ -67,6 +71,14 @@ NOTED: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"ex
 
 HOST: Final = re.compile(rb"(?:[\w\-.~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
 """RFC 3986 3.2.2, apart from addresses of a future version of IP."""
+
+KNOWN_LIMIT_BYTES: Final = 2048
+"""The largest block of header fields that a connection keeps, to know it again."""
+
+REQUEST_LINE: Final = re.compile(
+    rb"(DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) (/[!\"$-~]*) HTTP/1\.1", re.ASCII
+)
+"""The request lines that are looked at here, and not by llhttp, where a known block follows."""
 
 STATUS_LINES: Final[dict[int, str]] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
@@ -185,6 +197,9 @@ class HTTP1Parser:
         self._offset: int = 0
         self._ended: bool = False
         self._host: bytes = b""  # the last one that was found to be well-formed
+        self._known: RequestHead | None = None  # what was made of the two:
+        self._known_line: bytes = b""
+        self._known_block: bytes = b""  # of fields: from the end of the line to the empty line
         # The message under way.
         self._head: RequestHead | None = None
         self._target: bytes = b""
@@ -237,6 +252,10 @@ class HTTP1Parser:
                 raise self._error
             if not self._data:
                 return None
+            if self._known is not None and not self._in_message:
+                head = self._recognize(self._known)
+                if head is not None:
+                    return head
             self._events = []
             self._taken = 0
             self._parse()
@@ -258,6 +277,8 @@ class HTTP1Parser:
         self._events = []
         self._taken = 0
         self._llhttp = None
+        self._known = None
+        self._known_line = self._known_block = b""
 
     # Called by llhttp, while a piece is parsed. Raising makes it stop for good.
 
@@ -378,10 +399,63 @@ class HTTP1Parser:
 
     # The rest is private.
 
+    def _recognize(self, known: RequestHead) -> RequestHead | None:
+        """Take the next request from the data, if it has the fields of `known`; None when llhttp has to."""
+        data = self._data
+        start = self._offset
+        line_end = data.find(b"\r\n", start)
+        block = self._known_block
+        if line_end < 0 or not data.startswith(block, line_end):
+            return None
+        head_end = line_end + len(block)
+        if head_end - start > self._head_limit:  # which counts less than that, and says so
+            return None
+        end = head_end + (known.content_length or 0)
+        if end > len(data):
+            return None
+        line = data[start:line_end]
+        method = known.method
+        target = known.target
+        if line != self._known_line:
+            found = REQUEST_LINE.fullmatch(line)
+            if found is None:
+                return None
+            method = found[1].decode("ascii")
+            target = found[2]
+        if end == len(data):
+            self._data = b""
+            self._offset = 0
+        else:
+            self._offset = end
+        if end > head_end:
+            self._events = [BodyPart(data[head_end:end]), RequestEnd()]
+            self._taken = 0
+        headers = known.headers.copy()
+        length = known.content_length
+        return RequestHead(method, target, headers, "1.1", True, None, False, length, False)
+
+    def _remember(self, piece: bytes) -> None:
+        """Know the head at the begin of `piece` again, if there is nothing special in it."""
+        head = self._events[0]
+        if not isinstance(head, RequestHead) or not head.keep_alive or head.http_version != "1.1":
+            return
+        if head.upgrade is not None or head.expect_continue or head.chunked:
+            return
+        line_end = piece.find(b"\r\n")
+        end = piece.find(b"\r\n\r\n", line_end) + 4
+        if line_end <= 0 or not 4 <= end - line_end <= KNOWN_LIMIT_BYTES:  # 0: empty, and skipped by llhttp
+            return
+        self._known_line = piece[:line_end]
+        self._known_block = piece[line_end:end]
+        headers = head.headers.copy()  # whoever gets them may change them
+        length = head.content_length
+        self._known = RequestHead(head.method, head.target, headers, "1.1", True, None, False, length, False)
+
     def _parse(self) -> None:
         """Give llhttp the next piece, and look at what it cost."""
         llhttp = self._llhttp
         assert llhttp is not None
+        begins = not self._in_message
         piece = self._next_piece()
         self._piece_bytes = len(piece)
         self._piece = piece
@@ -399,6 +473,8 @@ class HTTP1Parser:
                 if isinstance(error, HttpParserCallbackError):
                     raise  # a bug in here
                 self._error = translate(error)
+        if begins and self._events and self._error is None and not self._ended:
+            self._remember(piece)
         if self._ended:
             self._data = b""
             self._offset = 0

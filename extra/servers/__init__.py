@@ -2,9 +2,18 @@
 
 from extra.servers.context import AccessLog
 from extra.servers.counters import Counters
-from extra.servers.eager import run_eagerly
+from extra.servers.eager import run_eagerly, run_in_place
 from extra.servers.limits import ServerLimits
 from extra.servers.proxies import TrustedProxies
 from extra.servers.server import Address, Server
 
-__all__ = ["AccessLog", "Address", "Counters", "Server", "ServerLimits", "TrustedProxies", "run_eagerly"]
+__all__ = [
+    "AccessLog",
+    "Address",
+    "Counters",
+    "Server",
+    "ServerLimits",
+    "TrustedProxies",
+    "run_eagerly",
+    "run_in_place",
+]

@@ -9,7 +9,7 @@
 
 A request goes to its handler when its head is there, with as much of its body as has arrived. The handler
 runs at once, mostly to its end: then the answer is written in the turn of the event loop in which the
-request arrived, and no task is made (`run_eagerly`). While one is suspended, further requests wait where
+request arrived, and no task is made (`call_eagerly`). While one is suspended, further requests wait where
 they were received; once they are `RECEIVED_HIGH_WATER_BYTES`, nothing more is read, and the peer's going
 away is not noticed until the answer. Of requests that are there together `pipeline_limit` are answered in
 one turn, fewer when they take long.
@@ -20,7 +20,8 @@ body.
 """
 
 import asyncio
-from asyncio import Task
+import logging
+from asyncio import CancelledError, Task
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from math import inf
 from time import perf_counter
@@ -54,7 +55,7 @@ from extra.protocols.http1 import (
 )
 from extra.protocols.websocket import WebSocketCodec
 from extra.servers.context import ServerContext
-from extra.servers.eager import run_eagerly
+from extra.servers.eager import call_eagerly, run_in_place
 from extra.servers.flow import Flow
 from extra.servers.linger import LingeringConnection
 from extra.servers.parts import send_parts
@@ -62,6 +63,8 @@ from extra.servers.stream import StreamConnection
 from extra.servers.websocket import WebSocketConnection
 
 __all__ = ["HTTPConnection"]
+
+logger: Final = logging.getLogger("extra.servers")
 
 RECEIVED_HIGH_WATER_BYTES: Final = 65_536
 """What is kept of a body, or of requests behind the one at work, before the peer has to wait."""
@@ -306,7 +309,13 @@ class HTTPConnection(Flow):
         request = Request(head.method, head.target, head.headers, head.http_version, self._client, body)
         if context.at_once is not None and self._answer_at_once(request, context.at_once):
             return
-        self._task = run_eagerly(self._serve(request), context.tasks, context.loop)
+        try:
+            self._task = call_eagerly(self._attend, request, context.loop)
+        except (Exception, CancelledError) as error:
+            if not self._transport.is_closing():
+                self.abort()
+            if isinstance(error, Exception):
+                logger.exception("a handler has failed")
 
     def _feed_body(self) -> None:
         """Give the body what has been received of it."""
@@ -378,7 +387,6 @@ class HTTPConnection(Flow):
 
     def _answer_at_once(self, request: Request, at_once: AtOnce) -> bool:
         """Have `request` answered without a coroutine, if its handler needs none."""
-        context = self._context
         try:
             response = at_once(request)
             if response is None:
@@ -387,29 +395,54 @@ class HTTPConnection(Flow):
         except Exception as error:
             if self._answered:
                 raise
-            rest = self._answer(request, context.failure(error))
+            rest = self._answer(request, self._failure(error))
         assert rest is None, "what is answered at once has bytes for a body"
         return True
 
-    async def _serve(self, request: Request) -> None:
-        """Have `request` answered. Cancelled when the peer is gone; otherwise being cancelled aborts it."""
+    def _attend(self, request: Request) -> Task[None] | None:
+        """Have `request` answered, as far as that needs no waiting; return the task that does the rest."""
         context = self._context
+        answer: Response | Awaitable[Response]
         try:
-            try:
-                rest = self._answer(request, await context.application(request))
-            except Exception as error:
-                if self._answered:
-                    raise
-                response = context.failure(error)
-                if isinstance(error, HandshakeRefused):
-                    response.headers = [*response.headers, *decoded(error.headers)]
-                rest = self._answer(request, response)
+            answer = context.begin(request)
+            rest = self._answer(request, answer) if isinstance(answer, Response) else None
+        except Exception as error:
+            if self._answered:
+                raise
+            answer = self._failure(error)
+            rest = self._answer(request, answer)
+        if rest is None and isinstance(answer, Response):
+            return None
+        return run_in_place(self._serve(request, answer, rest), context.tasks, context.loop)
+
+    async def _serve(
+        self, request: Request, answer: Response | Awaitable[Response], rest: Awaitable[None] | None
+    ) -> None:
+        """Wait for `answer`, and send it, or only the `rest` of one that is there.
+
+        Cancelled when the peer is gone; being cancelled otherwise aborts it.
+        """
+        try:
+            if not isinstance(answer, Response):
+                try:
+                    rest = self._answer(request, await answer)
+                except Exception as error:
+                    if self._answered:
+                        raise
+                    rest = self._answer(request, self._failure(error))
             if rest is not None:
                 await rest
         except BaseException:
             if not self._transport.is_closing():
                 self.abort()
             raise
+
+    def _failure(self, error: Exception) -> Response:
+        """Return the response to what a handler has raised."""
+        response = self._context.failure(error)
+        if isinstance(error, HandshakeRefused):
+            response.headers = [*response.headers, *decoded(error.headers)]
+        return response
 
     def _answer(self, request: Request, response: Response) -> Awaitable[None] | None:
         """Send what can be sent at once, which mostly is all; return what sends the rest.

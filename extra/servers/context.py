@@ -12,7 +12,16 @@ from typing import Final, TypeAlias, final
 from mypy_extensions import mypyc_attr
 
 from extra.errors import ExtraError, LocalProtocolError
-from extra.http import Application, AtOnce, ErrorResponse, Handler, Headers, Request, Response
+from extra.http import (
+    Application,
+    AtOnce,
+    Begin,
+    ErrorResponse,
+    Headers,
+    Request,
+    Response,
+    begin_of,
+)
 from extra.servers.counters import Counters
 from extra.servers.limits import ServerLimits
 
@@ -50,7 +59,7 @@ class ServerContext:
 
     def __init__(
         self,
-        application: Handler,
+        application: Begin,
         *,
         error_response: ErrorResponse,
         limits: ServerLimits,
@@ -62,7 +71,7 @@ class ServerContext:
         headers: Headers = (),
         dated: bool = True,
     ) -> None:
-        self.application = application
+        self.begin = begin_of(application)
         self.at_once: AtOnce | None = application.at_once if isinstance(application, Application) else None
         self.error_response = error_response
         self.limits = limits

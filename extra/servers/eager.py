@@ -2,7 +2,8 @@
 
 Most handlers never suspend: what they need is in memory. Stepping such a coroutine to its end where the
 request arrived costs neither a task nor a turn of the event loop, and its answer goes out with this turn's
-others. One that suspends goes on in a task of its owner's group, as if it had been there from the start:
+others. What steps it need not be a coroutine, either (`call_eagerly`). One that suspends goes on in a task of
+its owner's group, as if it had been there from the start:
 
 - `asyncio.current_task()` is a stand-in while it is stepped, so that `asyncio.timeout` and
   `asyncio.TaskGroup` work from the first line. They keep it to cancel their task by, and it passes that on
@@ -15,13 +16,17 @@ scopes of anyio do: that has to suspend once before (`await asyncio.sleep(0)`).
 
 import logging
 import sys
-from asyncio import AbstractEventLoop, CancelledError, Task, TaskGroup, get_running_loop
-from collections.abc import Coroutine, Generator
-from contextvars import copy_context
+from asyncio import AbstractEventLoop, CancelledError, Task, TaskGroup, current_task, get_running_loop
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from functools import partial
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-__all__ = ["run_eagerly"]
+__all__ = ["call_eagerly", "run_eagerly", "run_in_place"]
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 logger = logging.getLogger("extra.servers")
 
@@ -47,24 +52,50 @@ def run_eagerly(
 
     An exception is logged and ends nothing but the coroutine. Cancelling the task cancels it where it has
     suspended, also before the task has run for the first time. `loop` is the one that runs, if it is at hand.
+
+    Raises:
+        RuntimeError: it has suspended, and the group has ended.
     """
     if loop is None:
         loop = get_running_loop()  # which is a system call, up to Python 3.11
-    stand_in: Any = _StandIn()  # it has of a task what is asked of it
+    return call_eagerly(partial(run_in_place, tasks=tasks, loop=loop), coroutine, loop)
+
+
+def call_eagerly(call: Callable[[Argument], Result], argument: Argument, loop: AbstractEventLoop) -> Result:
+    """Return what `call` does with `argument`: in a copy of the context, and with a stand-in for its task.
+
+    So it may step coroutines, and what is left of one of them goes on from there with `run_in_place`.
+    """
     context = copy_context()
+    stand_in: Any = StandIn(context)  # it has of a task what is asked of it
     outer = swap_current_task(loop, stand_in)
     try:
-        awaited = context.run(coroutine.send, None)
+        return context.run(call, argument)
+    finally:
+        swap_current_task(loop, outer)
+
+
+def run_in_place(
+    coroutine: Coroutine[Any, None, None], tasks: TaskGroup, loop: AbstractEventLoop
+) -> Task[None] | None:
+    """Run `coroutine` as `run_eagerly` does, in the place of whoever is called eagerly now.
+
+    That is for the last thing that it does: the task has its context, and its stand-in is the task from then
+    on. Where nobody is called eagerly, or another one has the place, it is `run_eagerly`.
+    """
+    stand_in: Any = current_task(loop)
+    if type(stand_in) is not StandIn or stand_in.is_taken:
+        return run_eagerly(coroutine, tasks, loop)
+    try:
+        awaited = coroutine.send(None)
     except (StopIteration, CancelledError):
         return None
     except Exception:
         logger.exception("a handler has failed")
         return None
-    finally:
-        swap_current_task(loop, outer)
     rest = _Rest(coroutine, awaited)
     try:
-        task = tasks.create_task(rest, context=context)
+        task = tasks.create_task(rest, context=stand_in.context)
     except RuntimeError:  # the group has ended
         rest.close()
         raise
@@ -72,15 +103,23 @@ def run_eagerly(
     return task
 
 
-class _StandIn:
+class StandIn:
     """The current task while there is none, and afterwards a name for the one there is.
 
-    There is one for each handler that is run, and most are never asked anything: making one costs next to
-    nothing, since what it holds stands in the class until it changes.
+    `context` is what it runs in.
     """
 
-    _task: Task[None] | None = None
-    _requests = 0  # to cancel it
+    __slots__ = ("__weakref__", "_requests", "_task", "context")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._task: Task[None] | None = None
+        self._requests = 0  # to cancel it
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it has become a task."""
+        return self._task is not None
 
     def become(self, task: Task[None]) -> None:
         self._task = task

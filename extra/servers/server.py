@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias, cast
 
-from extra.http import ErrorResponse, Handler, Headers, problem_response
+from extra.http import Begin, ErrorResponse, Headers, problem_response
 from extra.servers.connection import HTTPConnection
 from extra.servers.context import AccessLog, Connection, ServerContext
 from extra.servers.counters import Counters
@@ -47,7 +47,7 @@ class Server:
 
     def __init__(
         self,
-        application: Handler,
+        application: Begin,
         *,
         error_response: ErrorResponse = problem_response,
         limits: ServerLimits | None = None,

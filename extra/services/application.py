@@ -15,7 +15,7 @@ import asyncio
 import inspect
 import logging
 from asyncio import Task, TaskGroup
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -36,6 +36,7 @@ from extra.http import (
     debug_response,
     parse_pattern,
     problem_response,
+    stepped,
     wants_page,
 )
 from extra.pubsub import Broker, Message
@@ -116,12 +117,35 @@ class Services:
 
     async def handle(self, request: Request) -> Response:
         """Answer `request`: by the services' methods, within their middleware."""
+        answer = self.begin(request)
+        return answer if isinstance(answer, Response) else await answer
+
+    def begin(self, request: Request) -> Response | Awaitable[Response]:
+        """Do what `handle` does, as far as that need not wait. A `Begin`."""
         try:
-            response = await self._inner(request)
+            answer = self._inner.begin(request)
         except BaseException:
             if request.unfinished:
                 self._finish(request)
             raise
+        if not isinstance(answer, Response):
+            return self._end_later(request, answer)
+        if type(answer.body) is bytes and answer.content_type != PROBLEM and not request.unfinished:
+            return answer
+        return stepped(self._end(request, answer))
+
+    async def _end_later(self, request: Request, answer: Awaitable[Response]) -> Response:
+        """Return the response that `answer` has, when its method has come to its end."""
+        try:
+            response = await answer
+        except BaseException:
+            if request.unfinished:
+                self._finish(request)
+            raise
+        return await self._end(request, response)
+
+    async def _end(self, request: Request, response: Response) -> Response:
+        """Return `response`, with what the application has to say to it, and see to what has to follow it."""
         if response.content_type == PROBLEM and self._shows_pages and wants_page(request):
             as_page(response)
         body = response.body

@@ -103,6 +103,12 @@ class Signature:
                 raise TypeError(f"parameter {name!r} can come from nowhere: there is {known}")
         named = {parameter.name for parameter in self.captured}
         self.unnamed = [name for name in captured if name not in named] if self.takes_all else []
+        first = next(iter(inspect.signature(function).parameters.values()), None)
+        self.is_request = first is not None and (
+            list(self.given) == [first.name]
+            and first.kind is first.POSITIONAL_OR_KEYWORD
+            and not (self.captured or self.others or self.unnamed)
+        )
 
     def take_captured(
         self,

@@ -8,13 +8,13 @@ ExtraError by its status, and a bug by 500, once it has been logged with its rou
 import inspect
 import logging
 from asyncio import CancelledError
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from functools import partial
 
 import msgspec
 
 from extra.errors import ExtraError, LocalProtocolError
-from extra.http import Parts, Pattern, Request, RequestTimeout, Response, encode_body
+from extra.http import FirstStep, Parts, Pattern, Request, RequestTimeout, Response, encode_body, stepped
 from extra.services.arguments import Signature
 from extra.services.declarations import Declarations, Declared
 from extra.services.limits import TimedOut, within
@@ -54,27 +54,59 @@ class Endpoint:
         self._before = [bound_step(step, service) for step in declarations.before]
         self._after = [bound_step(step, service) for step in declarations.after]
         self._is_coroutine = inspect.iscoroutinefunction(method)
+        self._takes_request = self._signature.is_request
+        self._is_plain = self._is_coroutine and not (self._exposed or self._before or self._after)
         self._in_thread = not (self._is_coroutine or inspect.isasyncgenfunction(method) or declarations.quick)
 
     async def __call__(self, request: Request) -> Response:
         """Answer `request`. Raises what the method raises, if that is an error of ours."""
+        answer = self.begin(request)
+        return answer if isinstance(answer, Response) else await answer
+
+    def begin(self, request: Request) -> Response | Awaitable[Response]:
+        """Do what calling it does, as far as the method need not wait. A `Begin`.
+
+        A method that is a coroutine, has nothing around it, and returns a response without having suspended,
+        as most do, is answered by here: that takes half as long as what the others need.
+        """
+        if not self._is_plain:
+            return stepped(self._answer(request, None))
+        begun: FirstStep[object]
         try:
-            return await within(self._timeout_s, self._answer(request))
-        except TimedOut as error:
+            if self._takes_request:
+                begun = FirstStep(self._method(request))  # type: ignore[arg-type]
+            else:
+                begun = FirstStep(self._method(**self._signature.arguments_of(request)))  # type: ignore[arg-type]
+        except (Exception, CancelledError) as error:  # noqa: BLE001  # it is logged, or raised again
+            return self._failed(error, request)
+        if begun.done and type(begun.result) is Response:
+            return begun.result
+        return stepped(self._answer(request, begun))
+
+    async def _answer(self, request: Request, begun: FirstStep[object] | None) -> Response:
+        """Answer `request`, whose method has `begun` or has not. Raises as calling it does."""
+        try:
+            return await within(self._timeout_s, self._call(request, begun))
+        except (Exception, CancelledError) as error:  # noqa: BLE001  # it is logged, or raised again
+            return self._failed(error, request)
+
+    def _failed(self, error: Exception | CancelledError, request: Request) -> Response:
+        """Return the response to what the method has raised, unless it is an error that goes on as one."""
+        if isinstance(error, CancelledError):
+            logger.info("%s: cancelled: the client has gone, or the server ends", self.name)
+        elif isinstance(error, TimedOut):
             logger.warning("%s: no answer within timeout_s=%g: cancelled", self.name, self._timeout_s)
             if not request.body_arrived:
                 raise RequestTimeout("body not received in time") from error
-            raise
-        except CancelledError:
-            logger.info("%s: cancelled: the client has gone, or the server ends", self.name)
-            raise
-        except Exception as error:
-            if isinstance(error, ExtraError) and not isinstance(error, LocalProtocolError):
-                raise
-            logger.exception("%s has failed", self.name)
+        elif not isinstance(error, ExtraError) or isinstance(error, LocalProtocolError):
+            logger.error("%s has failed", self.name, exc_info=error)
             return self._failure(error, request, self.name)
+        raise error
 
-    async def _answer(self, request: Request) -> Response:
+    async def _call(self, request: Request, begun: FirstStep[object] | None) -> Response:
+        """Call the method, unless it has `begun`, and what is before and after it."""
+        if begun is not None:
+            return await self._respond(begun.result if begun.done else await begun.rest)
         for step in self._before:
             value = step(request)
             if inspect.isawaitable(value):

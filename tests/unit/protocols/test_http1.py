@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extra.errors import LocalProtocolError, RemoteProtocolError
 from extra.protocols.http1 import (
@@ -19,6 +21,19 @@ from extra.protocols.http1 import (
     chunk,
     response_head,
 )
+
+HEAD_MEMBERS = [
+    "chunked",
+    "content_length",
+    "expect_continue",
+    "has_body",
+    "headers",
+    "http_version",
+    "keep_alive",
+    "method",
+    "target",
+    "upgrade",
+]
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -150,6 +165,125 @@ def test_pipelined_requests_come_in_their_order() -> None:
         event.target for event in parse(GET.replace(b"/a", b"/1") + GET) if isinstance(event, RequestHead)
     ]
     assert targets == [b"/1?b=c", b"/a?b=c"]
+
+
+def described(events: list[RequestEvent]) -> list[object]:
+    """Return heads by their members, and bodies in one part, however they were cut."""
+    seen: list[object] = []
+    for event in events:
+        if isinstance(event, RequestHead):
+            seen.append({name: getattr(event, name) for name in HEAD_MEMBERS})
+        elif isinstance(event, BodyPart) and isinstance(seen[-1], bytes):
+            seen[-1] += event.data
+        elif isinstance(event, BodyPart):
+            seen.append(event.data)
+        else:
+            seen.append("end")
+    return seen
+
+
+def outcome(*pieces: bytes, **limits: int) -> tuple[list[object], str]:
+    """Return what is made of the pieces, and what is wrong with them."""
+    parser = HTTP1Parser(**limits)  # type: ignore[arg-type]
+    events: list[RequestEvent] = []
+    try:
+        for piece in pieces:
+            parser.receive_data(piece)
+            events += events_of(parser)
+    except MalformedRequest as error:
+        return described(events), f"{error.status} {error}"
+    return described(events), ""
+
+
+BLOCKS = [
+    b"\r\nHost: x\r\n\r\n",
+    b"\r\nHost: x\r\nCookie: a=b; c=d\r\nConnection: keep-alive\r\n\r\n",
+    b"\r\nHost: x\r\nContent-Length: 5\r\n\r\n",
+    b"\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+    b"\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+    b"\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    b"\r\nHost: x\r\nX: " + 3000 * b"y" + b"\r\n\r\n",
+]
+BODIES = {b"Content-Length: 5": b"hello", b"chunked": b"5\r\nhello\r\n0\r\n\r\n"}
+LINES = [
+    b"GET / HTTP/1.1",
+    b"GET /other?x=%20y HTTP/1.1",
+    b"POST /t/a HTTP/1.1",
+    b"QUERY / HTTP/1.1",
+    b"PURGE / HTTP/1.1",
+    b"CONNECT x:1 HTTP/1.1",
+    b"OPTIONS * HTTP/1.1",
+    b"GET http://x/ HTTP/1.1",
+    b"GET / HTTP/1.0",
+    b"GET / HTTP/1.2",
+    b"GET / HTTP/2.0",
+    b"GET /a#b HTTP/1.1",
+    b"GET /a b HTTP/1.1",
+    b"GET /a\tb HTTP/1.1",
+    b"GET /\xc3\xa4 HTTP/1.1",
+    b"GET / RTSP/1.0",
+    b"get / HTTP/1.1",
+    b" GET / HTTP/1.1",
+    b"GET  / HTTP/1.1",
+    b"GET / HTTP/1.1 ",
+    b"GET /\0 HTTP/1.1",
+    b"GET /a\nb HTTP/1.1",
+    b"GET /a\rb HTTP/1.1",
+    b"GET / HTTP/1.1\r",
+    b"\r\nGET / HTTP/1.1",
+    b"GET / HTTP/1.1\r\nX: y",
+    b"",
+]
+
+
+def request(line: bytes, block: bytes) -> bytes:
+    return line + block + next((body for sign, body in BODIES.items() if sign in block), b"")
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("line", LINES)
+def test_fields_that_are_known_already_make_no_difference(line: bytes, block: bytes) -> None:
+    first = request(b"GET /first HTTP/1.1", block)
+    if any(sign in block for sign in (b"Connection: close", b"Upgrade")):
+        first = GET
+    again = request(line, block)
+    before, _ = outcome(first)
+    alone, flaw = outcome(again)
+    assert outcome(first, again) == (before + alone, flaw)
+    assert outcome(first + again) == (before + alone, flaw)
+    assert outcome(first, again[:-3], again[-3:]) == (before + alone, flaw)
+    assert outcome(first, again + again)[0][: len(before + alone)] == before + alone
+
+
+@given(target=st.binary(max_size=20), data=st.data())
+def test_no_target_passes_because_its_fields_are_known(target: bytes, data: st.DataObject) -> None:
+    block = data.draw(st.sampled_from(BLOCKS[:4]))
+    line = b"GET /%b HTTP/1.1" % target
+    first = request(b"GET /first HTTP/1.1", block)
+    before, _ = outcome(first)
+    alone, flaw = outcome(request(line, block))
+    assert outcome(first, request(line, block)) == (before + alone, flaw)
+
+
+def test_limits_hold_where_fields_are_known() -> None:
+    block = b"\r\nHost: x\r\n\r\n"
+    long = request(b"GET /" + 100 * b"a" + b" HTTP/1.1", block)
+    for limit in (60, 100, 110, 112, 120):
+        alone, flaw = outcome(long, head_limit_bytes=limit)
+        before, _ = outcome(GET, head_limit_bytes=limit)
+        assert outcome(GET, long, head_limit_bytes=limit) == (before + alone, flaw)
+
+
+def test_who_changes_the_fields_of_a_request_does_not_change_those_of_the_next() -> None:
+    parser = HTTP1Parser()
+    for _ in range(3):
+        parser.receive_data(GET)
+        head = parser.next_event()
+        assert isinstance(head, RequestHead)
+        assert head.headers == [(b"host", b"x")]
+        head.headers.append((b"x-forwarded-for", b"y"))
 
 
 def test_only_a_piece_of_what_was_received_is_parsed_ahead() -> None:

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from extra.servers.eager import run_eagerly
+from extra.servers.eager import call_eagerly, run_eagerly, run_in_place
 
 Run = Callable[[Coroutine[object, object, None]], None]
 
@@ -363,5 +363,85 @@ def test_group_that_takes_no_more_gets_nothing(run: Run) -> None:
         with pytest.raises(RuntimeError):
             run_eagerly(work(), tasks)
         assert seen == ["closed"]
+
+    run(main())
+
+
+def test_what_is_called_eagerly_has_a_stand_in_and_a_context_that_a_coroutine_may_take_over(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        name = ContextVar("name", default="nobody")
+        seen: list[object] = []
+
+        async def work() -> None:
+            seen.append(name.get())
+            token = name.set("work")
+            try:
+                async with asyncio.timeout(0.001):
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                seen.append("timed out")
+            name.reset(token)
+            seen.append(name.get())
+
+        async with asyncio.TaskGroup() as tasks:
+
+            def begin(value: str) -> tuple[object, object]:
+                name.set(value)
+                outer = asyncio.current_task()
+                return outer, run_in_place(work(), tasks, loop)
+
+            stand_in, task = call_eagerly(begin, "begin", loop)
+            assert seen == ["begin"]
+            assert isinstance(task, asyncio.Task)
+            assert stand_in is not asyncio.current_task()
+            assert name.get() == "nobody"
+        assert seen == ["begin", "timed out", "begin"]
+
+    run(main())
+
+
+def test_place_is_taken_once_and_others_have_one_of_their_own(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        cancelled: list[str] = []
+
+        async def work(name: str) -> None:
+            try:
+                async with asyncio.timeout(0.001 if name == "first" else 60):
+                    await asyncio.Event().wait()
+            except TimeoutError:
+                cancelled.append(name)
+
+        async with asyncio.TaskGroup() as tasks:
+
+            def begin(_: object) -> list[asyncio.Task[None] | None]:
+                return [run_in_place(work(name), tasks, loop) for name in ("first", "second")]
+
+            first, second = call_eagerly(begin, None, loop)
+            third = run_in_place(work("third"), tasks, loop)
+            assert first is not None
+            assert second is not None
+            assert third is not None
+            await first
+            assert cancelled == ["first"]
+            assert not second.done()
+            assert not third.done()
+            second.cancel()
+            third.cancel()
+
+    run(main())
+
+
+def test_what_is_called_eagerly_may_raise(run: Run) -> None:
+    async def main() -> None:
+        before = asyncio.current_task()
+
+        def begin(_: object) -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            call_eagerly(begin, None, asyncio.get_running_loop())
+        assert asyncio.current_task() is before
 
     run(main())
