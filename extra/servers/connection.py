@@ -20,7 +20,6 @@ body.
 """
 
 import asyncio
-import logging
 from asyncio import CancelledError, Task
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from math import inf
@@ -64,8 +63,6 @@ from extra.servers.websocket import WebSocketConnection
 
 __all__ = ["HTTPConnection"]
 
-logger: Final = logging.getLogger("extra.servers")
-
 RECEIVED_HIGH_WATER_BYTES: Final = 65_536
 """What is kept of a body, or of requests behind the one at work, before the peer has to wait."""
 
@@ -85,6 +82,11 @@ SEPARATE_BYTES: Final = 16_384
 
 BODILESS: Final = (204, 304)
 """Statuses of responses that have no body, nor a field that says how long it is (RFC 9110 8.6)."""
+
+UPGRADE_REQUIRED: Final = 426
+
+LEAST_STATUS: Final = 200
+"""Below, a status is interim: the peer goes on waiting for the response (RFC 9110 15.2)."""
 
 ABNORMAL_CLOSURE: Final = 1006
 
@@ -311,11 +313,10 @@ class HTTPConnection(Flow):
             return
         try:
             self._task = call_eagerly(self._attend, request, context.loop)
-        except (Exception, CancelledError) as error:
-            if not self._transport.is_closing():
-                self.abort()
-            if isinstance(error, Exception):
-                logger.exception("a handler has failed")
+        except CancelledError:
+            self.abort()
+        except Exception as error:  # noqa: BLE001  # it is logged
+            self._break_off(request, error)
 
     def _feed_body(self) -> None:
         """Give the body what has been received of it."""
@@ -395,7 +396,7 @@ class HTTPConnection(Flow):
         except Exception as error:
             if self._answered:
                 raise
-            rest = self._answer(request, self._failure(error))
+            rest = self._answer(request, self._failure(request, error))
         assert rest is None, "what is answered at once has bytes for a body"
         return True
 
@@ -409,7 +410,7 @@ class HTTPConnection(Flow):
         except Exception as error:
             if self._answered:
                 raise
-            answer = self._failure(error)
+            answer = self._failure(request, error)
             rest = self._answer(request, answer)
         if rest is None and isinstance(answer, Response):
             return None
@@ -429,17 +430,25 @@ class HTTPConnection(Flow):
                 except Exception as error:
                     if self._answered:
                         raise
-                    rest = self._answer(request, self._failure(error))
+                    rest = self._answer(request, self._failure(request, error))
             if rest is not None:
                 await rest
+        except Exception as error:  # noqa: BLE001  # it is logged
+            self._break_off(request, error)
         except BaseException:
             if not self._transport.is_closing():
                 self.abort()
             raise
 
-    def _failure(self, error: Exception) -> Response:
+    def _break_off(self, request: Request, error: Exception) -> None:
+        """End the connection in the middle of a response, as there is nothing else left to tell the peer."""
+        self._context.log_failure(error, request)
+        if not self._transport.is_closing():
+            self.abort()
+
+    def _failure(self, request: Request, error: Exception) -> Response:
         """Return the response to what a handler has raised."""
-        response = self._context.failure(error)
+        response = self._context.failure(error, request)
         if isinstance(error, HandshakeRefused):
             response.headers = [*response.headers, *decoded(error.headers)]
         return response
@@ -450,6 +459,8 @@ class HTTPConnection(Flow):
         Raises:
             ExtraError: there is something else to be answered, if `_answered` is not set yet.
         """
+        if response.status < LEAST_STATUS and not isinstance(response, WebSocketResponse):
+            raise LocalProtocolError(f"status {response.status}, which ends no request")
         if type(response) is not Response:  # one look instead of two, nearly always
             if isinstance(response, StreamingResponse):
                 self._open_stream(request, response)
@@ -497,9 +508,14 @@ class HTTPConnection(Flow):
         keep_alive: bool,
     ) -> None:
         """Send `parts` as fast as the peer takes them. Raises LocalProtocolError if they are not `length`."""
-        size = await send_parts(self, parts, length, chunked)
-        if length is not None and size != length:
-            raise LocalProtocolError(f"body of {length} bytes that is not as long")
+        written = self._written
+        try:
+            size = await send_parts(self, parts, length, chunked)
+            if length is not None and size != length:
+                raise LocalProtocolError(f"body of {length} bytes that is not as long")
+        except BaseException:
+            self._count(request, status, self._written - written)  # as far as it came
+            raise
         if chunked:
             self.write(LAST_CHUNK)
         self._finish(request, status, size, keep_alive)
@@ -569,6 +585,8 @@ class HTTPConnection(Flow):
         headers = response.headers
         if response.content_type is not None:
             headers = (("Content-Type", response.content_type), *headers)
+        if response.status == UPGRADE_REQUIRED and response.header("connection") is None:
+            framing += "Connection: upgrade\r\n"  # RFC 9110 7.8: the field Upgrade is for this connection
         if not keep_alive:
             framing += "Connection: close\r\n"
         elif self._head is not None and self._head.http_version == "1.0":

@@ -97,9 +97,13 @@ class ServerContext:
         date = f"Date: {formatdate(unix_time, usegmt=True)}\r\n" if self._dated else ""
         self.common_lines = date + self._more_lines
 
-    def failure(self, error: Exception) -> Response:
-        """Return the response to what a handler has raised. A bug is logged, one of headers included."""
+    def failure(self, error: Exception, request: Request) -> Response:
+        """Return the response to what the handler of `request` has raised. Bugs are logged."""
         if not isinstance(error, ExtraError) or isinstance(error, LocalProtocolError):
-            self.counters.handler_failures += 1
-            logger.error("a handler has failed", exc_info=error)
+            self.log_failure(error, request)
         return self.error_response(error)
+
+    def log_failure(self, error: Exception, request: Request) -> None:
+        """Log and count what the handler of `request` has raised, be it a header that cannot be sent."""
+        self.counters.handler_failures += 1
+        logger.error("%s %s: a handler has failed", request.method, request.raw_path, exc_info=error)

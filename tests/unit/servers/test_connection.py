@@ -741,7 +741,33 @@ async def test_parts_that_fail_are_not_taken_for_a_whole_body(caplog: pytest.Log
         await turns()
         assert peer.lost
         assert not peer.received.endswith(b"0\r\n\r\n")
-    assert "handler has failed" in caplog.text
+        assert run.counters.requests["GET", 200] == 1
+        assert run.counters.handler_failures == 1
+    (record,) = caplog.records
+    assert record.getMessage() == "GET /: a handler has failed"
+
+
+async def test_whoever_is_told_to_upgrade_is_told_that_this_is_about_the_connection() -> None:
+    """RFC 9110 7.8."""
+
+    async def answer(request: Request) -> Response:
+        return Response(426, headers=[("Upgrade", "websocket")])
+
+    async with serving(answer) as run:
+        assert b"\r\nConnection: upgrade\r\n" in run.connect(GET).received
+        received = run.connect(GET_LAST).received
+        assert b"\r\nConnection: upgrade\r\nConnection: close\r\n" in received
+
+
+@pytest.mark.parametrize("status", [100, 103, 199])
+async def test_interim_status_is_no_answer(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def answer(request: Request) -> Response:
+        return Response(status)
+
+    async with serving(answer) as run:
+        peer = run.connect(GET)
+        assert peer.received.startswith(b"HTTP/1.1 500 ")
+    assert f"status {status}, which ends no request" in caplog.text
 
 
 async def test_parts_are_not_begun_for_head() -> None:

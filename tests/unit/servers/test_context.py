@@ -6,6 +6,7 @@ from time import perf_counter
 import pytest
 
 from extra.errors import InvalidTopic, LocalProtocolError
+from extra.http import Request
 from extra.servers import Server
 from extra.servers.counters import Counters
 from extra.servers.limits import ServerLimits
@@ -23,7 +24,7 @@ async def test_date_is_renewed() -> None:
 
 async def test_error_of_ours_is_answered_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as run:
-        assert run.context.failure(InvalidTopic("no topic")).status == 400
+        assert run.context.failure(InvalidTopic("no topic"), Request("GET", b"/a")).status == 400
         assert run.counters.handler_failures == 0
     assert caplog.records == []
 
@@ -31,10 +32,11 @@ async def test_error_of_ours_is_answered_and_not_logged(caplog: pytest.LogCaptur
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret"), LocalProtocolError("bad header")])
 async def test_bug_is_logged_and_counted(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as run:
-        assert run.context.failure(error).status == 500
+        assert run.context.failure(error, Request("GET", b"/a?b")).status == 500
         assert run.counters.handler_failures == 1
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("extra.servers", logging.ERROR)
+    assert record.getMessage() == "GET /a: a handler has failed"
 
 
 def test_counters_start_from_nothing() -> None:
