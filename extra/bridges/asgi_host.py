@@ -133,19 +133,24 @@ class ASGIHost:
             return socket.accepted
         call = _Call(self, request)
         self._run(call.run(self._application))
+        if not call.is_over:
+            self.calls.add(call)
         return call.answer if call.answer is not None else call.wait()
 
     def scope(self, kind: str, request: Request) -> Scope:
         """Return what every scope says of a request."""
         path = request.raw_path
+        raw_path, _, query = request.target.partition(b"?")
+        if len(raw_path) != len(path):  # a target in absolute form
+            raw_path = path.encode("ascii")
         scope: Scope = {
             "type": kind,
             "asgi": VERSIONS,
             "http_version": request.http_version,
             "scheme": request.scheme,
             "path": self._root_path + (decode_percent(path) if "%" in path else path),
-            "raw_path": self._root_path.encode() + path.encode("ascii"),
-            "query_string": request.target.partition(b"?")[2],
+            "raw_path": self._root_path.encode() + raw_path if self._root_path else raw_path,
+            "query_string": query,
             "root_path": self._root_path,
             "headers": request.headers,
             "client": address_of(request.client),
@@ -244,15 +249,14 @@ class _Call:
         self._complete = False  # the response, as far as the application is concerned
         self._ended = False  # it is, or the client has gone
         self._end: Event | None = None  # whoever waits for that
+        self.is_over = False  # the call
         self.answer: Response | None = None
         self.waiter: Future[Response] | None = None  # for that
 
     async def run(self, application: Application) -> None:
         """Call the application."""
-        host = self._host
-        host.calls.add(self)
         try:
-            await application(host.scope("http", self._request), self.receive, self.send)
+            await application(self._host.scope("http", self._request), self.receive, self.send)
             if not self._complete and not self._ended:
                 raise RuntimeError("the application has returned without a whole response")
         except asyncio.CancelledError:
@@ -266,7 +270,8 @@ class _Call:
             elif not isinstance(error, OSError):
                 logger.exception("the application has failed after the client had gone")
         finally:
-            host.calls.discard(self)
+            self.is_over = True
+            self._host.calls.discard(self)
             self._note_end()
 
     async def wait(self) -> Response:
