@@ -94,7 +94,8 @@ class Generations:
     async def replace(self, loaded: Loaded) -> None:
         """Start `loaded`, and serve it from then on. One call at a time.
 
-        Raises what starting it raises; the current generation goes on then.
+        Raises what starting it raises; the current generation goes on then, and so it does when this is
+        cancelled.
         """
         previous, new = self._current, _Generation(loaded)
         theirs, ours = previous.loaded.services, loaded.services
@@ -122,8 +123,13 @@ class Generations:
                 await self._broker.start()
             services.attach(self._broker)
         started: Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks.create_task(self._keep(generation, started))
-        await started
+        living = self._tasks.create_task(self._keep(generation, started))
+        try:
+            await started
+        except asyncio.CancelledError:
+            living.cancel()
+            await asyncio.wait([living])
+            raise
 
     def _is_on_our_broker(self, services: Services) -> bool:
         return services.owns_broker or not self._owns_broker

@@ -3,13 +3,14 @@
 import asyncio
 import importlib
 import logging
+from asyncio import Future
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from extra.commands.generations import Generations
 from extra.commands.loading import Loaded, LoadError
@@ -78,20 +79,34 @@ async def reload_on_change(generations: Generations, load: Callable[[], Loaded],
     """Replace the application whenever a file changes, until cancelled.
 
     `load` imports it, which holds up everything else for as long as it takes. One that does not import, or
-    does not start, is told in the log with its traceback, and the one that was there serves on.
+    does not start, is told in the log with its traceback, and the one that was there serves on. The next
+    change is another try, also where the one before has not come to its end.
     """
     changes = aiter(watched.changes())
     coming = asyncio.ensure_future(anext(changes))
+    reloading: Future[bool] | None = None
     try:
         await asyncio.sleep(0)  # from here on it watches
         logger.info("watches %s", ", ".join(str(each) for each in watched.directories))
         while True:
             paths = await coming
             coming = asyncio.ensure_future(anext(changes))
-            await reload(generations, load, renewed_modules(watched.directories), paths)
+            renewed = renewed_modules(watched.directories)
+            reloading = asyncio.ensure_future(reload(generations, load, renewed, paths))
+            await asyncio.wait([reloading, coming], return_when=asyncio.FIRST_COMPLETED)
+            if not reloading.done():
+                logger.warning("files have changed again before the application has started: another try")
+                await cancelled(reloading)
     finally:
-        coming.cancel()
-        await asyncio.wait([coming])
+        await cancelled(coming)
+        await cancelled(reloading)
+
+
+async def cancelled(work: Future[Any] | None) -> None:
+    """End some work, if there is any that has not ended."""
+    if work is not None:
+        work.cancel()
+        await asyncio.wait([work])
 
 
 async def reload(

@@ -201,12 +201,13 @@ class Services:
         assert self._tasks is None, "an application takes over before it starts"
         self._previous = previous
 
-    async def retire(self) -> dict[str, str]:
-        """React to nothing more; return where to go on, as a cursor by the name of each reaction.
+    async def retire(self, cursors: dict[str, str]) -> None:
+        """React to nothing more; note in `cursors` where to go on, by the name of each reaction.
 
         Calls that are under way go on, and so do requests, streams, WebSockets and periods.
         """
-        return {reaction.name: await reaction.stop() for reaction in self._reactions}
+        for reaction in self._reactions:
+            cursors[reaction.name] = await reaction.stop()
 
     async def ask(self, topic: str, data: object, timeout_s: float) -> Message:
         """Make a request over a topic, and return the reply; see `Service.ask`."""
@@ -257,14 +258,17 @@ class Services:
         """Start the reactions, behind those of the application that this one takes over from, if any."""
         previous, self._previous = self._previous, None
         self._keep_gate(broker)
-        cursors = await previous.retire() if previous is not None else {}
+        cursors: dict[str, str] = {}
         try:
+            if previous is not None:
+                await previous.retire(cursors)
             for reaction in self._reactions:
                 await reaction.start(broker, tasks, cursors.get(reaction.name, "now"))
-        except Exception:
+        except BaseException:
             if previous is not None and previous._tasks is not None:
                 for reaction in previous._reactions:
-                    await reaction.start(broker, previous._tasks, cursors[reaction.name])
+                    if reaction.name in cursors:
+                        await reaction.start(broker, previous._tasks, cursors[reaction.name])
             raise
         if previous is not None:
             previous._leave_gate()

@@ -131,6 +131,27 @@ async def test_one_that_does_not_start_leaves_the_old_one_serving_and_reacting()
         await settle(lambda: ("a", 1) in events)
 
 
+async def test_one_that_is_given_up_while_it_starts_leaves_the_old_one_serving_and_reacting() -> None:
+    events: list[object] = []
+
+    class Hanging(Numbered):
+        async def start(self) -> None:
+            events.append("starting")
+            await asyncio.Event().wait()
+
+    async with Generations(loaded(Numbered(1, events))) as generations:
+        replacing = asyncio.create_task(generations.replace(loaded(Hanging(2, events))))
+        await settle(lambda: "starting" in events)
+        replacing.cancel()
+        await asyncio.wait([replacing])
+        assert generations.living == 1
+        assert ("stop", 2) in events
+        services = generations._current.loaded.services
+        assert services is not None
+        await services.broker.publish("news", "a")
+        await settle(lambda: ("a", 1) in events)
+
+
 async def test_reactions_change_over_without_a_message_missed_or_doubled() -> None:
     events: list[object] = []
     old = Numbered(1, events)

@@ -86,6 +86,30 @@ async def test_each_change_is_another_try(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.text.count("serves on") == 2
 
 
+class Hanging(First):
+    async def start(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_one_that_does_not_come_to_start_keeps_no_later_one_from_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    queue: asyncio.Queue[list[str]] = asyncio.Queue()
+    loads = [host(Services(Hanging)), host(Services(First))]
+    async with Generations(host(Services(First))) as generations:
+        told = Told((HERE,), queue=queue)
+        working = asyncio.create_task(reload_on_change(generations, lambda: loads.pop(0), told))
+        queue.put_nowait(["/srv/app/a.py"])
+        await until(lambda: len(loads) == 1)
+        queue.put_nowait(["/srv/app/b.py"])
+        await until(lambda: "reloaded after b.py changed" in caplog.messages)
+        assert "changed again before the application has started" in caplog.text
+        await until(lambda: generations.living == 1)
+        working.cancel()
+        await asyncio.wait([working])
+
+
 async def test_many_files_are_named_in_part(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with Generations(host(Services(First))) as generations:
