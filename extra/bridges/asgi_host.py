@@ -581,14 +581,17 @@ def asks_for_websocket(request: Request) -> bool:
 def response_of(message: Message) -> Response:
     """Return the response that a start describes, without a body."""
     headers: list[tuple[str, str]] = []
+    content_type: str | None = None
     length: int | None = None
     for name, value in message.get("headers", ()):
         lower = name.lower()
-        if lower not in CONNECTION_FIELDS:
+        if lower == b"content-type" and content_type is None:
+            content_type = value.decode("latin-1")
+        elif lower not in CONNECTION_FIELDS:
             headers.append((name.decode("latin-1"), value.decode("latin-1")))
         elif lower == b"content-length" and value.isdigit():
             length = int(value)
-    response = Response(message["status"], headers=headers)
+    response = Response(message["status"], content_type=content_type, headers=headers)
     response.length = length
     return response
 

@@ -6,9 +6,12 @@ from datetime import date
 from typing import Final
 from uuid import UUID
 
+from mypy_extensions import mypyc_attr
+
 __all__ = ["CONVERTORS", "Convertor"]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Convertor:
     """How one kind of parameter, `{name:kind}`, is recognized and converted.
 

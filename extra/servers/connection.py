@@ -582,16 +582,20 @@ class HTTPConnection(Flow):
         Raises:
             LocalProtocolError: a header field is not one that can be sent.
         """
-        headers = response.headers
-        if response.content_type is not None:
-            headers = (("Content-Type", response.content_type), *headers)
         if response.status == UPGRADE_REQUIRED and response.header("connection") is None:
             framing += "Connection: upgrade\r\n"  # RFC 9110 7.8: the field Upgrade is for this connection
         if not keep_alive:
             framing += "Connection: close\r\n"
         elif self._head is not None and self._head.http_version == "1.0":
             framing += "Connection: keep-alive\r\n"
-        return response_head(response.status, headers, framing + self._context.common_lines)
+        context = self._context
+        if not response.headers:
+            start = context.begin_head(response.status, response.content_type)
+            return start + f"{framing}{context.common_lines}\r\n".encode("latin-1")
+        headers = response.headers
+        if response.content_type is not None:
+            headers = (("Content-Type", response.content_type), *headers)
+        return response_head(response.status, headers, framing + context.common_lines)
 
     def _may_go_on(self) -> bool:
         """Say whether another request may follow on this connection."""

@@ -22,12 +22,16 @@ from extra.http import (
     Response,
     begin_of,
 )
+from extra.protocols.http1 import response_head
 from extra.servers.counters import Counters
 from extra.servers.limits import ServerLimits
 
 __all__ = ["AccessLog", "Connection", "ServerContext"]
 
 logger: Final = logging.getLogger("extra.servers")
+
+STARTS_LIMIT: Final = 256
+"""Statuses with their content types whose lines are kept ready."""
 
 AccessLog: TypeAlias = Callable[[Request, int, int, float], None]
 """Called for each answer: with the request, the status, the bytes of the body, and the seconds it took."""
@@ -85,6 +89,7 @@ class ServerContext:
         self.changed = Event()  # a connection has ended
         self.draining = False  # responses say that their connection ends
         self.background = copy_context()  # what a request starts from: nothing of the one before it
+        self._starts: dict[tuple[int, str | None], bytes] = {}
         self._dated = dated
         self._more_lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
         if server_name:
@@ -96,6 +101,17 @@ class ServerContext:
         """Let `common_lines`, the end of each response's head, say what time it is; None asks the clock."""
         date = f"Date: {formatdate(unix_time, usegmt=True)}\r\n" if self._dated else ""
         self.common_lines = date + self._more_lines
+
+    def begin_head(self, status: int, content_type: str | None) -> bytes:
+        """Return the first lines of a response's head. Raises as `response_head` does."""
+        start = self._starts.get((status, content_type))
+        if start is None:
+            fields = () if content_type is None else (("Content-Type", content_type),)
+            start = response_head(status, fields)[:-2]
+            if len(self._starts) >= STARTS_LIMIT:
+                self._starts.clear()
+            self._starts[status, content_type] = start
+        return start
 
     def failure(self, error: Exception, request: Request) -> Response:
         """Return the response to what the handler of `request` has raised. Bugs are logged."""
