@@ -15,6 +15,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from secrets import token_hex
 from types import TracebackType
 from typing import Final, final
 
@@ -186,6 +187,7 @@ class Broker(Delivery):
         self.swept_at = 0.0
         self.was_entered = False
         self.is_open = False
+        self.run_id = token_hex(4)  # begins the ids of this run: those of the one before may still be about
         self.session_number = 0
         self.published_total = 0
         self.published_bytes_total = 0
@@ -574,7 +576,7 @@ class Broker(Delivery):
             check_name("member", member)
             return member
         self.session_number += 1
-        return f"{self.engine.epoch()}-m{self.session_number}"
+        return f"{self.run_id}-m{self.session_number}"
 
     async def begins_after(self, filters: list[str], since: Since) -> int:
         """Return after which offset `since` begins. Raises InvalidCursor, EngineUnavailable, BrokerClosed."""
@@ -729,7 +731,7 @@ class Broker(Delivery):
         self._check_is_open()
         self.session_number += 1
         session = Session(
-            f"{self.engine.epoch()}-s{self.session_number}",
+            f"{self.run_id}-s{self.session_number}",
             consumer,
             form,
             self.limits.outbox_limit_bytes,

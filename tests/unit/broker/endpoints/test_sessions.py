@@ -14,7 +14,7 @@ from broker.settings import Settings, WebSocketSettings
 from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, InvalidCursor, InvalidFilter
 from extra.http import WebSocketResponse
 from extra.payloads import JSONValue
-from extra.pubsub import BrokerLimits, MemoryEngine, Message
+from extra.pubsub import Broker, BrokerLimits, MemoryEngine, Message
 from tests.fakes.engine import SlowEngine
 from tests.fakes.wire import FakeWebSocket
 from tests.unit.broker.endpoints.driving import Fields, frames, make_request, pushes, running_hub
@@ -121,7 +121,13 @@ async def test_the_welcome_comes_first() -> None:
         client = await handshake(hub)
         [welcome] = await client.pushes()
         assert welcome.pop("version")
-        assert welcome == {"op": "welcome", "session": "e1-s1", "epoch": "e1", "cursor": "e1-1"}
+        assert welcome.pop("session") == f"{hub.broker.run_id}-s1"
+        assert welcome == {"op": "welcome", "epoch": "e1", "cursor": "e1-1"}
+
+
+async def test_ids_of_one_run_are_not_given_in_the_next() -> None:
+    async with Broker() as first, Broker() as second:
+        assert first.member_id(None) != second.member_id(None)
 
 
 async def test_a_filter_in_the_path_is_subscribed_from_the_start() -> None:
