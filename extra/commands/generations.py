@@ -121,8 +121,12 @@ class Generations:
                 await self._broker.start()
             services.attach(self._broker)
         started: Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks.create_task(self._keep(generation, started))
-        await started
+        keeping = self._tasks.create_task(self._keep(generation, started))
+        try:
+            await started
+        except asyncio.CancelledError:
+            keeping.cancel()
+            raise
 
     def _is_on_our_broker(self, services: Services) -> bool:
         return services.owns_broker or not self._owns_broker
@@ -131,7 +135,8 @@ class Generations:
         """Run the life of a generation, until it is retired and serves nobody any more."""
         try:
             async with generation.loaded.life:
-                started.set_result(None)
+                if not started.done():  # nobody waits for it any more
+                    started.set_result(None)
                 await generation.over.wait()
         except Exception as error:
             if not started.done():
