@@ -30,6 +30,9 @@ logger = logging.getLogger("extra.bridges")
 
 Event: TypeAlias = dict[str, Any]
 
+TEXT_TYPES: Final = (*DEFAULT_TEXT_MIME_TYPES, "+json", "+xml", "application/x-ndjson")
+"""Parts of the types of text. The rest goes in base64, which a REST API without binary types passes on."""
+
 KINDS: Final = (ALB, HTTPGateway, APIGateway)
 
 RESPONSE_LIMIT_BYTES: Final = 6 * 1024 * 1024
@@ -57,7 +60,7 @@ class LambdaHandler:
         self._limit_bytes = response_limit_bytes
         self._loop: AbstractEventLoop | None = None
         self._config = LambdaConfig(
-            api_gateway_base_path=base_path, text_mime_types=[*DEFAULT_TEXT_MIME_TYPES], exclude_headers=[]
+            api_gateway_base_path=base_path, text_mime_types=[*TEXT_TYPES], exclude_headers=[]
         )
 
     def __call__(self, event: Event, context: Any) -> Event:

@@ -138,7 +138,8 @@ class Generations:
         """Run the life of a generation, until it is retired and serves nobody any more."""
         try:
             async with generation.loaded.life:
-                started.set_result(None)
+                if not started.done():  # nobody waits for it any more
+                    started.set_result(None)
                 await generation.over.wait()
         except Exception as error:
             if not started.done():

@@ -1,7 +1,8 @@
 """Running one application on our server, from start to the end that a signal asks for.
 
 Shutdown, on SIGINT or SIGTERM: stop accepting, end the streams, let what is under way finish for a while, cut
-what is left, stop the application. A second signal cuts at once.
+what is left, stop the application. A second signal cuts at once. One that comes before the application is
+served ends its start.
 """
 
 import asyncio
@@ -91,8 +92,11 @@ async def serve(
     With `sockets`, which listen already, it listens nowhere else. `began` is called instead of announcing it.
     """
     stopping, cutting = asyncio.Event(), asyncio.Event()
+    starting = asyncio.current_task()  # None from when it serves
 
     def stop() -> None:
+        if starting is not None and not stopping.is_set():
+            starting.cancel()  # what the application's start waits for may never come
         (cutting if stopping.is_set() else stopping).set()
 
     loop = asyncio.get_running_loop()
@@ -132,6 +136,7 @@ async def serve(
                 began(stop)
             else:
                 announce(loaded.interface, address, options)
+            starting = None
             if generations is not None:
                 await until_set(stopping, reload_on_change(generations, importing, watched_by(options)))
             await stopping.wait()
@@ -139,6 +144,10 @@ async def serve(
             server.stop_accepting()
             loaded.drain()
             await drained(server, cutting, options.timeout_graceful_shutdown)
+    except asyncio.CancelledError:
+        if starting is None or not stopping.is_set():
+            raise
+        starting.uncancel()
     except Exception:
         logger.exception("the application has failed")
         return 1

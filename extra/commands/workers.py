@@ -25,6 +25,7 @@ from functools import partial
 from multiprocessing import connection, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import Final
@@ -33,7 +34,7 @@ from extra.commands.logs import set_up_log
 from extra.commands.options import RunOptions
 from extra.commands.running import SIGNALS, announce, loop_factory, place_of, serve
 from extra.commands.tls import tls_context
-from extra.servers.server import is_answered
+from extra.servers.server import identity, is_answered
 
 __all__ = ["Supervisor", "supervise"]
 
@@ -69,10 +70,11 @@ def listening_sockets(options: RunOptions, stack: ExitStack) -> list[socket.sock
     if options.uds:
         if is_answered(options.uds):
             raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        remove(options.uds)
+        if Path(options.uds).is_socket():  # of one that has ended without a farewell; nothing else gives way
+            os.unlink(options.uds)
         bound = stack.enter_context(socket.socket(socket.AF_UNIX))
         bound.bind(options.uds)
-        stack.callback(remove, options.uds)
+        stack.callback(remove, options.uds, identity(options.uds))
         sockets.append(bound)
     else:
         places = socket.getaddrinfo(
@@ -90,9 +92,11 @@ def listening_sockets(options: RunOptions, stack: ExitStack) -> list[socket.sock
     return sockets
 
 
-def remove(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
+def remove(path: str, made: tuple[int, int] | None) -> None:
+    """Remove what was made at `path`, unless somebody else has taken it over."""
+    if identity(path) == made:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 class Worker:

@@ -1,10 +1,12 @@
 """Files of a folder as a service: `server(Rooms, Files("public", prefix="/static"))`."""
 
+import os
 from asyncio import to_thread
 from pathlib import Path
 from typing import Final
 
 from extra.http import NotFound, Redirect, Request, Response, file_response
+from extra.http.files import COMPRESSED
 from extra.services.declarations import on
 from extra.services.service import Service
 
@@ -51,15 +53,25 @@ class Files(Service):
             if level.startswith(".") or not level or "\\" in level or "\0" in level:
                 raise NotFound("no such file")
         path = self._folder.joinpath(*levels)
-        if await to_thread(self._leads_out, path):
+        leads_out, copy_leads_out = await to_thread(self._looked_at, path)
+        if leads_out:
             raise NotFound("no such file")
         try:
-            return await file_response(request, path, cache_control=self._cache_control, compressed=True)
+            return await file_response(
+                request, path, cache_control=self._cache_control, compressed=not copy_leads_out
+            )
         except NotFound:
-            if self._index and await to_thread(path.joinpath(INDEX).is_file):
+            if self._index and await to_thread(os.path.isfile, path / INDEX):  # which no path is too long for
                 raise Redirect(f"{request.root_path}{request.raw_path}/") from None
             raise
 
+    def _looked_at(self, path: Path) -> tuple[bool, bool]:
+        """Say whether a link on the way leads out of the folder, and whether a compressed copy is one."""
+        copies = [path.with_name(path.name + ending) for _, ending in COMPRESSED]
+        return self._leads_out(path), any(os.path.islink(copy) and self._leads_out(copy) for copy in copies)
+
     def _leads_out(self, path: Path) -> bool:
-        """Say whether a link on the way leads out of the folder."""
-        return not path.resolve().is_relative_to(self._folder)
+        try:
+            return not path.resolve().is_relative_to(self._folder)
+        except (OSError, RuntimeError):  # links that lead round in a circle
+            return True

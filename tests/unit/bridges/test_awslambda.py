@@ -88,7 +88,9 @@ def test_events_of_each_shape_are_answered(event: Any, handler: LambdaHandler, k
     assert base64.b64decode(answer["body"]) == b"\xff\x00"
     cookies = answer["cookies"] if "cookies" in answer else answer["multiValueHeaders"]["set-cookie"]
     assert [cookie.partition(";")[0] for cookie in cookies] == ["a=1", "b=2"]
-    assert handler(event("GET", "/fail"), None)["statusCode"] == 500
+    failure = handler(event("GET", "/fail"), None)
+    assert (failure["statusCode"], failure["isBase64Encoded"]) == (500, False)
+    assert json.loads(failure["body"])["code"] == "internal"
     assert handler(event("GET", "/stream"), None)["body"] == "0\n1\n2\n"
     assert kit.events == ["start"]
     handler.close()

@@ -1,7 +1,8 @@
 """WSGI, both ways, under the validator of the standard library."""
 
 import io
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
@@ -9,8 +10,8 @@ from wsgiref.validate import validator
 import pytest
 
 from extra import Service, on, server
-from extra.bridges.wsgi import WSGIHost, wsgi
-from extra.http import Request
+from extra.bridges.wsgi import WSGIApplication, WSGIHost, wsgi
+from extra.http import Request, Response
 from tests.unit.bridges.material import Kit
 
 
@@ -86,6 +87,21 @@ def test_services_answer_behind_wsgi() -> None:
     assert seen == ["start", "stop"]
 
 
+class Elsewhere(Service):
+    @on(GET="/elsewhere")
+    async def point(self, request: Request) -> Response:
+        return request.redirect("/")
+
+    @on(GET="/client")
+    async def client(self, request: Request) -> str:
+        return request.client
+
+    @on(GET="/fails")
+    async def fail(self) -> AsyncIterator[str]:
+        yield "a"
+        raise ZeroDivisionError
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "answer"),
@@ -99,6 +115,7 @@ def test_services_answer_behind_wsgi() -> None:
         ("GET", "/fail", b"", 500, None),
         ("GET", "/nowhere", b"", 404, None),
         ("GET", "/socket", b"", 426, None),
+        ("GET", "/elsewhere", b"", 302, b""),
     ],
 )
 def test_every_answer_is_valid(
@@ -115,7 +132,7 @@ def test_every_answer_is_valid(
     environ = environ_of(method, path, body)
     if not body:
         del environ["CONTENT_TYPE"]
-    hosted = wsgi(server(Kit()))
+    hosted = wsgi(server(Kit(), Elsewhere))
     parts = validator(hosted)(environ, start_response)
     try:
         whole = b"".join(parts)
@@ -125,3 +142,61 @@ def test_every_answer_is_valid(
     assert int(started[0][0].partition(" ")[0]) == status
     assert b"secret" not in whole
     assert answer is None or whole == answer
+
+
+def answer_of(hosted: WSGIApplication, environ: dict[str, Any]) -> tuple[str, bytes]:
+    started: list[str] = []
+    whole = b"".join(hosted(environ, lambda status, headers, exc_info=None: started.append(status)))
+    return started[0], whole
+
+
+@pytest.mark.slow
+def test_fields_of_one_hop_stay_out_of_it_and_a_type_is_always_there() -> None:
+    fields: list[tuple[str, str]] = []
+    hosted = wsgi(server(Kit()))
+    list(hosted(environ_of("GET", "/socket"), lambda status, headers, exc_info=None: fields.extend(headers)))
+    hosted.close()
+    assert "upgrade" not in [name.lower() for name, _ in fields]
+
+
+@pytest.mark.slow
+def test_client_is_known_without_a_port() -> None:
+    hosted = wsgi(server(Elsewhere))
+    assert answer_of(hosted, environ_of("GET", "/client") | {"REMOTE_ADDR": "192.0.2.1"}) == (
+        "200 OK",
+        b"192.0.2.1:0",
+    )
+    hosted.close()
+
+
+@pytest.mark.slow
+def test_response_that_is_not_taken_to_its_end_is_closed() -> None:
+    kit = Kit()
+    hosted = wsgi(server(kit))
+    parts = hosted(environ_of("GET", "/endless"), lambda status, headers, exc_info=None: None)
+    assert next(iter(parts))
+    parts.close()  # type: ignore[attr-defined]  # what hosts do when the client has gone
+    deadline = time.monotonic() + 5
+    while "closed" not in kit.events and time.monotonic() < deadline:
+        time.sleep(0.01)
+    hosted.close()
+    assert kit.events == ["start", "closed", "stop"]
+
+
+@pytest.mark.slow
+def test_body_that_ends_too_early_is_not_waited_for() -> None:
+    hosted = wsgi(server(Kit()))
+    try:
+        status, _ = answer_of(hosted, environ_of("POST", "/echo", b"abc") | {"CONTENT_LENGTH": "10"})
+        assert status == "500 Internal Server Error"  # which nobody gets: the client has gone
+    except ConnectionResetError:
+        pass  # it is too late for that, as the case may be
+    hosted.close()
+
+
+@pytest.mark.slow
+def test_response_that_fails_on_the_way_does_not_end_as_if_it_were_whole() -> None:
+    hosted = wsgi(server(Elsewhere))
+    with pytest.raises(ZeroDivisionError):
+        answer_of(hosted, environ_of("GET", "/fails"))
+    hosted.close()

@@ -152,6 +152,18 @@ async def test_one_that_is_given_up_while_it_starts_leaves_the_old_one_serving_a
         await settle(lambda: ("a", 1) in events)
 
 
+async def test_start_that_nobody_waits_for_any_more_is_given_up() -> None:
+    class Waiting(Service):
+        async def start(self) -> None:
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(5), Generations(loaded(Numbered(1, []))) as generations:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await generations.replace(loaded(Waiting()))
+        assert (await ask(generations, b"/")).body == b"1"
+
+
 async def test_reactions_change_over_without_a_message_missed_or_doubled() -> None:
     events: list[object] = []
     old = Numbered(1, events)

@@ -118,6 +118,42 @@ async def test_second_signal_cuts(caplog: pytest.LogCaptureFixture) -> None:
     assert service.events == ["cancelled", "stop"]
 
 
+@pytest.mark.parametrize("reload", [False, True])
+async def test_signal_ends_a_start_that_does_not_end_itself(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, reload: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    begun, events = asyncio.Event(), []
+
+    class Waiting(Service):
+        async def start(self) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        async def stop(self) -> None:
+            events.append("stop")
+
+    async with running(Waiting, reload=reload, reload_dirs=(str(tmp_path),)) as (_, task):
+        await begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        async with asyncio.timeout(5):
+            assert await task == 0
+    assert events == ["stop"]
+    assert caplog.messages == ["stopped"]
+
+
+async def test_start_that_others_cancel_is_cancelled() -> None:
+    class Waiting(Service):
+        async def start(self) -> None:
+            await asyncio.Event().wait()
+
+    async with running(Waiting) as (_, task):
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 async def test_what_cannot_be_run_is_told(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     assert await serve("nowhere_at_all:app", RunOptions()) == 1
     assert await serve(Hello, RunOptions(uds=str(tmp_path / "no" / "where"))) == 1

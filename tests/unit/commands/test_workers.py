@@ -43,6 +43,20 @@ def test_path_that_nobody_listens_on_any_more_is_taken(tmp_path: Path) -> None:
         assert listening_sockets(RunOptions(uds=path), stack)
 
 
+def test_what_is_no_socket_or_has_become_another_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text("kept")
+    with ExitStack() as stack, pytest.raises(OSError, match="in use"):
+        listening_sockets(RunOptions(uds=str(path)), stack)
+    assert path.read_text() == "kept"
+    path.unlink()
+    with ExitStack() as stack:
+        assert listening_sockets(RunOptions(uds=str(path)), stack)
+        path.rename(tmp_path / "ours")
+        path.write_text("theirs")
+    assert path.read_text() == "theirs"
+
+
 def test_host_with_several_addresses_has_a_socket_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     places = [(family, socket.SOCK_STREAM, 6, "", (host, 0)) for family, host in ADDRESSES]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: places)

@@ -22,6 +22,8 @@ def folder(tmp_path: Path) -> Path:
     (public / "link.txt").symlink_to(tmp_path / "secret.txt")
     (public / "inside.txt").symlink_to(public / "a b.txt")
     (public / "out").symlink_to(tmp_path)
+    (public / "a b.txt.gz").symlink_to(tmp_path / "secret.txt")
+    (public / "circle").symlink_to("circle")
     (public / "empty").mkdir()
     return public
 
@@ -66,10 +68,20 @@ async def test_files_of_the_folder_are_served(folder: Path, path: str, found: tu
         "/static/.env",
         "/static/sub/.git/config",
         "/static/./a%20b.txt",
+        "/static/circle",
+        "/static/circle/a",
+        pytest.param("/static/" + "a" * 5000, id="name too long"),
+        pytest.param("/static/" + "a/" * 5000, id="path too long"),
     ],
 )
 async def test_nothing_else_is(folder: Path, path: str) -> None:
     assert (await get(folder, path))[0] == 404
+
+
+async def test_link_in_place_of_a_compressed_copy_leads_nowhere_else(folder: Path) -> None:
+    async with TestClient(Services(Files(folder))) as client:
+        answer = await client.get("/static/a%20b.txt", headers={"accept-encoding": "gzip"})
+        assert (answer.text, answer.header("content-encoding")) == ("hello", None)
 
 
 async def test_folders_may_go_without_an_index(folder: Path) -> None:
