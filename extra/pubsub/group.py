@@ -131,6 +131,8 @@ class Group(Consumer):
 
     def join(self, member: GroupMember) -> None:
         """Let somebody have a share from now on. Whoever had this id before is replaced."""
+        if not self.members:
+            self.is_moved = True
         former = self.members.get(member.id)
         if former is not None and former is not member:
             self._let_go(former)
@@ -149,6 +151,7 @@ class Group(Consumer):
             if not self.members:
                 self.idle_since = self.broker.clock.now()
                 self.seen_at = self.broker.clock.time()
+                self.is_moved = True
             self.wake()
 
     def has_room_again(self, member: GroupMember) -> None:
@@ -281,7 +284,7 @@ class Group(Consumer):
             "known": self.known,
             "settled": sorted(self.settled),
             "tries": tries,
-            "seen": self.seen_at,
+            "seen": 0.0 if self.members else self.seen_at,  # 0: whenever it is restored
             "filters": terms.filters,
             "ack_wait": terms.ack_wait_s,
             "max_unacknowledged": terms.max_unacknowledged,

@@ -524,3 +524,23 @@ async def test_it_is_kept_with_its_position_and_its_tries() -> None:
     once_more.groups.restore()
     assert set(once_more.groups.groups) == {"g"}
     assert engine.written["group", "bad"] == engine.written["group", "old"] == b""
+
+
+async def test_members_that_a_crash_has_ended_find_their_group_again() -> None:
+    clock = FakeClock()
+    engine = Remembering(clock)
+    async with Broker(engine, clock=clock) as broker:
+        async with broker.group("g", "a", expires=100):
+            await pass_time(broker, clock, 1000)
+            after = Broker(engine, clock=clock)
+            after.groups.restore()
+            for seconds, there in ((99, {"g"}), (2, set())):
+                clock.advance(seconds)
+                after.groups.sweep(clock.now(), clock.time())
+                assert set(after.groups.groups) == there
+        await pass_time(broker, clock, 60)
+        after = Broker(engine, clock=clock)
+        after.groups.restore()
+        clock.advance(60)
+        after.groups.sweep(clock.now(), clock.time())
+        assert after.groups.groups == {}
