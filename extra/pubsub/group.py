@@ -305,7 +305,11 @@ class Group(Consumer):
     def _take(self) -> None:
         """Make jobs of what the session has, as far as the window goes."""
         session = self.session
-        if session is None or not self.members:
+        if not self.members:
+            return
+        if session is None:
+            if self.reading is None:
+                self.reading = self._spawn(self._read())
             return
         for _ in range(TURN_MESSAGES):
             if self._is_full():
@@ -358,7 +362,7 @@ class Group(Consumer):
                     self.known = max(self.known, self.replay.gone)
                 self._take()
         except (EngineUnavailable, ChannelClosed, BrokerClosed):
-            pass  # the next tick tries again, if there is anything to try
+            return  # the next tick tries again, if there is anything to try
         finally:
             if self.reading is asyncio.current_task():
                 self.reading = None

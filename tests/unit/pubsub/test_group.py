@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from extra.errors import (
+    EngineUnavailable,
     GroupConflict,
     InvalidCommand,
     InvalidCursor,
@@ -26,6 +27,7 @@ from extra.pubsub import (
     Message,
     Policy,
     PolicyTable,
+    Slice,
     compose,
 )
 from extra.pubsub.group import ASLEEP_AFTER_S
@@ -368,6 +370,55 @@ async def test_what_the_log_has_lost_is_told() -> None:
             with pytest.raises(UnrecoverablePosition):
                 await take(messages, 1)
             assert await data(messages, 2) == [6, 7]
+
+
+class Unreadable(SlowEngine):
+    """Cannot be read for a while."""
+
+    is_unreadable = True
+    tried = 0
+
+    async def read(
+        self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
+    ) -> Slice:
+        self.tried += 1
+        if self.is_unreadable:
+            raise EngineUnavailable("not now")
+        return await super().read(filters, after, until, limit, limit_bytes)
+
+    async def before_last(self, filters: list[str], count: int) -> int:
+        if self.is_unreadable:
+            raise EngineUnavailable("not now")
+        return await super().before_last(filters, count)
+
+
+async def test_a_log_that_cannot_be_read_is_tried_once_a_second() -> None:
+    clock = FakeClock()
+    engine = Unreadable(MemoryEngine(clock=clock), Random(1), 0)
+    async with Broker(engine, clock=clock) as broker:
+        await publish(broker, 1, 2)
+        async with broker.group("g", "a", since="start") as messages:
+            await settle()
+            tried = engine.tried
+            await pass_time(broker, clock, 1)
+            assert engine.tried == tried + 1
+            engine.is_unreadable = False
+            await pass_time(broker, clock, 1)
+            assert await data(messages, 2) == [1, 2]
+
+
+async def test_a_group_that_could_not_begin_to_read_begins_later() -> None:
+    clock = FakeClock()
+    engine = Unreadable(MemoryEngine(clock=clock), Random(1), 0)
+    engine.is_unreadable = False
+    async with Broker(engine, clock=clock) as broker:
+        await publish(broker, 1, 2)
+        async with broker.group("g", "a", since="last:1") as messages:
+            engine.is_unreadable = True
+            await settle()
+            engine.is_unreadable = False
+            await pass_time(broker, clock, 1)
+            assert await data(messages, 1) == [2]
 
 
 async def test_expired_messages_are_not_handed_out() -> None:
