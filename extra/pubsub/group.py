@@ -217,8 +217,8 @@ class Group(Consumer):
     def position(self) -> int:
         """Return the offset up to which everything is settled."""
         if self.window:
-            return max(self.floor, self.window[0] - 1)
-        if self.session is not None and self.session.state != CLOSED:
+            self.floor = max(self.floor, self.window[0] - 1)
+        elif self.session is not None and self.session.state != CLOSED:
             self.floor = max(self.floor, self.session.resume_offset(self.broker.delivered))
         return self.floor
 
@@ -272,15 +272,21 @@ class Group(Consumer):
         self.is_moved = True
 
     def state(self) -> bytes:
-        """Return what is kept of the group beside the log, as JSON."""
-        tries = [[offset, tried, after] for offset, (tried, after) in self.tries.items()]
-        for offset, job in self.jobs.items():
+        """Return what is kept of the group beside the log, as JSON.
+
+        What is behind its position is let go of: it has been lost, or is of filters that it no longer has.
+        """
+        offset = self.position()
+        self.settled = {each for each in self.settled if each > offset}
+        self.tries = {each: tried for each, tried in self.tries.items() if each > offset}
+        tries = [[each, tried, after] for each, (tried, after) in self.tries.items()]
+        for each, job in self.jobs.items():
             if job.deliveries > 0:
-                tries.append([offset, job.deliveries, job.not_before])
+                tries.append([each, job.deliveries, job.not_before])
         terms = self.terms
         kept = {
             "epoch": self.broker.epoch(),
-            "offset": self.position(),
+            "offset": offset,
             "known": self.known,
             "settled": sorted(self.settled),
             "tries": tries,

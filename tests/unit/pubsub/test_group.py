@@ -421,6 +421,27 @@ async def test_a_group_that_could_not_begin_to_read_begins_later() -> None:
             assert await data(messages, 1) == [2]
 
 
+async def test_nothing_is_remembered_of_what_is_lost() -> None:
+    clock = FakeClock()
+    engine = MemoryEngine(PolicyTable(Policy(messages=4, age_s=1e9)), clock=clock)
+    async with Broker(engine, clock=clock) as broker:
+        for _ in range(2):
+            async with broker.group("g", "a", on_gap=lambda gap: None) as messages:
+                await publish(broker, 1, 2, 3, 4)
+                await messages.ack(*(await take(messages, 4))[1:])
+                position = broker.groups.find("g").position()
+            await pass_time(broker, clock, ASLEEP_AFTER_S + 1)
+            group = broker.groups.find("g")
+            assert group.position() == position
+            assert (len(group.tries), len(group.settled)) == (1, 3)
+            await publish(broker, 5, 6, 7, 8)
+            async with broker.group("g", "a", on_gap=lambda gap: None) as messages:
+                await messages.ack(*await take(messages, 4))
+            await pass_time(broker, clock, 1)
+            assert (group.tries, group.settled) == ({}, set())
+            assert group.position() == broker.delivered
+
+
 async def test_expired_messages_are_not_handed_out() -> None:
     async with a_broker() as (broker, clock), broker.group("g", "a", max_unacknowledged=1) as messages:
         await publish(broker, 1)
