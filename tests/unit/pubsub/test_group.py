@@ -122,6 +122,28 @@ async def test_what_is_not_acknowledged_in_time_goes_to_another() -> None:
         assert broker.figures()["group_timeouts"] == 1
 
 
+async def test_who_does_not_iterate_is_not_given_ever_more() -> None:
+    async with (
+        a_broker() as (broker, clock),
+        broker.group("g", "a", ack_wait=10, max_unacknowledged=3) as first,
+    ):
+        await publish(broker, 1, 2, 3, 4)
+        for _ in range(5):
+            await settle()
+            await pass_time(broker, clock, 10)
+        assert len(first.waiting) == 3
+        async with broker.group("g", "a") as second:
+            await settle()
+            assert [(each.data, each.deliveries) for each in await take(second, 3)] == [
+                (1, 2),
+                (2, 2),
+                (3, 2),
+            ]
+            assert await data(first, 1) == [4]  # none of those whose time is over
+            await publish(broker, 5, 6)
+            assert await data(first, 2) == [5, 6]
+
+
 async def test_a_timer_of_its_own_sees_to_that_where_nobody_sweeps() -> None:
     async with Broker() as broker, broker.group("g", "a", ack_wait=0.05) as messages:
         await publish(broker, 1)
