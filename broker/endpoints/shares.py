@@ -53,6 +53,7 @@ class PollShare(GroupMember):
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
+        self.is_new = True  # no poll has taken anything with it: it is about to
         self.wanted = 0
         self.taken: list[tuple[Message, int]] = []
         self.gap: Gap | None = None
@@ -67,12 +68,14 @@ class PollShare(GroupMember):
         group = self.joined
         assert group is not None, "it has joined"
         self._wake()
+        self.is_new = False
         waiter = self.waiter = asyncio.get_running_loop().create_future()
         self.wanted = most
         try:
             group.has_room_again(self)
             await group.caught_up()
-            if seconds is not None and not self.taken and self.gap is None:
+            is_member = group.members.get(self.id) is self
+            if seconds is not None and is_member and not self.taken and self.gap is None:
                 await asyncio.wait((waiter,), timeout=seconds)
             return self.taken if self.waiter is waiter else []
         except BaseException:  # the peer has left, and has nothing of it
@@ -105,7 +108,7 @@ class PollShare(GroupMember):
         self._wake()
 
     def is_gone(self) -> bool:
-        return self.waiter is None and not self.unacknowledged
+        return self.waiter is None and not self.unacknowledged and not self.is_new
 
     def tick(self) -> None:
         """A poll sends no heartbeats."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
 
 import msgpack
@@ -14,8 +15,9 @@ from broker.endpoints.sse import EventStreams
 from extra.errors import ExtraError, GroupConflict, InvalidCommand, InvalidCursor, InvalidFilter, NotDelivered
 from extra.http import Handler, NotFound, Response, StreamingResponse
 from extra.payloads import JSONValue
-from extra.pubsub import BrokerLimits
+from extra.pubsub import BrokerLimits, MemoryEngine
 from tests.fakes.clock import FakeClock
+from tests.fakes.engine import SlowEngine
 from tests.unit.broker.endpoints.driving import (
     Fields,
     body_of,
@@ -429,6 +431,47 @@ async def test_the_newer_of_two_polls_of_a_member_gets_what_comes(hub: Hub) -> N
     await publish(hub, 1)
     assert taken(await newer) == [(1, 1)]
     assert len(hub.open) == 0
+
+
+class Settling(SlowEngine):
+    """Takes its time to keep what is new."""
+
+    def __init__(self, inner: MemoryEngine) -> None:
+        super().__init__(inner, Random(1))
+        self.is_settled = asyncio.Event()
+
+    async def settled(self) -> None:
+        await self.is_settled.wait()
+
+
+def let_settle(hub: Hub) -> None:
+    assert isinstance(hub.broker.engine, Settling)
+    hub.broker.engine.is_settled.set()
+
+
+async def test_a_poll_is_a_member_while_its_group_is_being_kept() -> None:
+    async with running_hub(wrap=Settling) as hub:
+        task = await waiting(hub, "/t/a?group=g&member=m&wait=20")
+        hub.tick()
+        await settle()
+        let_settle(hub)
+        await settle()
+        await publish(hub, 1)
+        async with asyncio.timeout(5):
+            assert taken(await task) == [(1, 1)]
+
+
+async def test_the_newer_of_two_polls_that_come_first_gets_what_comes() -> None:
+    async with running_hub(wrap=Settling) as hub:
+        target = "/t/a?group=g&member=m&since=last:1&wait=20"
+        tasks = {asyncio.create_task(poll(hub, target)) for _ in range(2)}
+        await settle()
+        let_settle(hub)
+        async with asyncio.timeout(5):
+            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            assert [task.result().status for task in done] == [204]
+            await publish(hub, 1)
+            assert [taken(await task) for task in pending] == [[(1, 1)]]
 
 
 async def test_a_poll_ends_when_the_broker_drains(hub: Hub) -> None:
