@@ -101,7 +101,7 @@ class Group(Consumer):
         self.timer_at = 0.0
         self.reading: asyncio.Task[None] | None = None
         self.burying: asyncio.Task[None] | None = None
-        self.complaint = ""
+        self.complaint = ""  # the code of what dead letters were last refused with
         self.deliveries_total = 0
         self.redeliveries_total = 0
         self.acknowledged_total = 0
@@ -589,11 +589,11 @@ class Group(Consumer):
                 self.dead.popleft()
                 self._settle(job)
             self.complaint = ""
-        except ExtraError as error:  # it stays, and the next tick tries again
-            complaint = str(error)
-            if complaint != self.complaint:
-                self.complaint = complaint
-                logger.warning("group %s: a dead letter is refused: %s", self.name[:80], complaint)
+        except ExtraError as error:  # it stays, behind the others, and the next tick tries again
+            self.dead.rotate(-1)
+            if error.code != self.complaint:
+                self.complaint = error.code
+                logger.warning("group %s: a dead letter is refused: %s", self.name[:80], error)
         finally:
             if self.burying is asyncio.current_task():
                 self.burying = None

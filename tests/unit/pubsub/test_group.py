@@ -288,6 +288,24 @@ async def test_a_dead_letter_that_is_refused_stays_until_it_is_not(caplog: pytes
         assert [message.data for message in page.messages] == ["over", "again", 1]
 
 
+async def test_a_dead_letter_that_is_refused_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    policies = PolicyTable(Policy(), [("dead", Policy(max_payload_bytes=10))])
+    async with (
+        Broker(MemoryEngine(policies, clock=clock), clock=clock) as broker,
+        broker.group("g", "a", max_deliveries=1, dead_letters="dead") as messages,
+    ):
+        for value in ("x" * 20, 1, "y" * 30, 2):
+            await broker.publish("a", value)
+        await messages.nack(*await take(messages, 4))
+        for _ in range(3):
+            await pass_time(broker, clock, 1)
+        page = await broker.history("dead")
+        assert [message.data for message in page.messages] == [1, 2]
+        assert len(broker.groups.find("g").dead) == 2
+        assert len([each for each in caplog.records if "a dead letter is refused" in each.message]) == 1
+
+
 async def test_messages_of_a_topic_come_one_after_the_other_where_asked_for() -> None:
     async with (
         a_broker() as (broker, _),
