@@ -442,6 +442,7 @@ class Group(Consumer):
                 heappop(self.ready)
                 self.expired_total += 1
                 self._settle(job)
+                self.wake()  # there may be room to read on
                 continue
             member = self._next_member(job.last)
             if member is None:

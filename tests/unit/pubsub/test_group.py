@@ -494,6 +494,21 @@ async def test_expired_messages_are_not_handed_out() -> None:
         assert broker.groups.find("g").expired_total == 1
 
 
+async def test_what_has_expired_makes_room_in_the_window_at_once() -> None:
+    async with (
+        a_broker(BrokerLimits(group_window_limit_messages=2)) as (broker, clock),
+        broker.group("g", "a", max_unacknowledged=1) as messages,
+    ):
+        await publish(broker, 1)
+        for number in range(2, 10):
+            await broker.publish("a", number, ttl=5)
+        await publish(broker, 10)
+        [first] = await take(messages, 1)
+        clock.advance(6)
+        await messages.ack(first)
+        assert await data(messages, 1) == [10]
+
+
 async def test_the_window_bounds_what_is_read_ahead() -> None:
     limits = BrokerLimits(group_window_limit_messages=3)
     async with a_broker(limits) as (broker, _), broker.group("g", "a") as messages:
