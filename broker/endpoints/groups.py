@@ -6,7 +6,7 @@ import msgspec
 
 from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import filters_of, group_of, since_of, whole_of
-from broker.endpoints.read import negotiate, page_response, wait_of
+from broker.endpoints.read import PAGE_LIMIT_BYTES, negotiate, page_response, wait_of
 from broker.endpoints.shares import PollShare
 from extra.errors import InvalidCommand
 from extra.http import NotFound, Request, Response, json_response
@@ -64,7 +64,8 @@ class Sharing:
         self.hub.open.add(share)
         self.hub.polls += 1
         try:
-            taken = await share.take(limit, wait_s if not self.hub.is_draining else None)
+            seconds = wait_s if not self.hub.is_draining else None
+            taken = await share.take(limit, PAGE_LIMIT_BYTES, seconds)
         finally:
             self.hub.polls -= 1
             if share.waiter is None:

@@ -55,14 +55,17 @@ class PollShare(GroupMember):
         super().__init__(id)
         self.is_new = True  # no poll has taken anything with it: it is about to
         self.wanted = 0
+        self.wanted_bytes = 0
         self.taken: list[tuple[Message, int]] = []
+        self.size = 0
         self.gap: Gap | None = None
         self.waiter: asyncio.Future[None] | None = None
 
-    async def take(self, most: int, seconds: float | None) -> list[tuple[Message, int]]:
+    async def take(self, most: int, most_bytes: int, seconds: float | None) -> list[tuple[Message, int]]:
         """Return messages, each with how often it has been handed out, `most` at most.
 
-        When there are none, wait for them so many seconds; None waits only until the log has been looked at.
+        None follows the one with which they come to `most_bytes`, by the messages' `size`. When there are
+        none, wait for them so many seconds; None waits only until the log has been looked at.
         A poll that is still waiting for the same member ends with nothing.
         """
         group = self.joined
@@ -71,6 +74,7 @@ class PollShare(GroupMember):
         self.is_new = False
         waiter = self.waiter = asyncio.get_running_loop().create_future()
         self.wanted = most
+        self.wanted_bytes = most_bytes
         try:
             group.has_room_again(self)
             await group.caught_up()
@@ -86,15 +90,17 @@ class PollShare(GroupMember):
             if self.waiter is waiter:
                 self.waiter = None
                 self.taken = []
+                self.size = 0
                 self.wanted = 0
                 if not self.unacknowledged:
                     self.leave()
 
     def has_room(self) -> bool:
-        return len(self.taken) < self.wanted
+        return len(self.taken) < self.wanted and self.size < self.wanted_bytes
 
     def hand(self, message: Message, deliveries: int) -> None:
         self.taken.append((message, deliveries))
+        self.size += message.size
         self._wake()
 
     def tell_gap(self, gap: Gap) -> None:

@@ -391,6 +391,16 @@ async def test_a_poll_takes_one_message_unless_it_asks_for_more(hub: Hub) -> Non
     assert (fields["offset"], fields["unacknowledged"], fields["cursor"]) == (2, 1, "e1-2")
 
 
+async def test_a_page_of_a_poll_ends_at_a_mebibyte(hub: Hub) -> None:
+    for _ in range(4):
+        await hub.broker.publish("a", "x" * 500_000)
+    response = await poll(hub, "/t/a?group=g&member=m&since=start&limit=10")
+    assert len(taken(response)) == 3
+    assert fields_of(response)["more"] is True
+    response = await poll(hub, "/t/a?group=g&member=m&limit=10")
+    assert len(taken(response)) == 1
+
+
 async def test_a_poll_waits_for_what_comes(hub: Hub) -> None:
     task = await waiting(hub, "/t/a?group=g&wait=20&limit=5")
     assert hub.polls == 1
