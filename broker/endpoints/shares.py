@@ -6,9 +6,11 @@ from typing import final
 from mypy_extensions import mypyc_attr
 
 from broker.endpoints.forms import SharedForm
-from extra.pubsub import Gap, GroupMember, Message, Session
+from extra.errors import Forbidden
+from extra.pubsub import Broker, Gap, GroupMember, GroupOptions, Message, Session
+from extra.pubsub.gates import guard_publishing
 
-__all__ = ["FeedShare", "PollShare"]
+__all__ = ["FeedShare", "PollShare", "check_dead_letters"]
 
 
 @final
@@ -126,3 +128,24 @@ class PollShare(GroupMember):
     def _wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
+
+
+def check_dead_letters(broker: Broker, name: str, filters: list[str], options: GroupOptions) -> None:
+    """Refuse a client dead letters on a topic that a gate guards: the broker publishes them, and asks nobody.
+
+    A group that is there may go on as it is. Raises Forbidden.
+    """
+    if not broker.gates:
+        return
+    topic = options.dead_letters or ""
+    group = broker.groups.groups.get(name)
+    if group is not None:
+        terms = group.terms
+        topic = topic or terms.dead_letters
+        if topic == terms.dead_letters and set(filters) == set(terms.filters):
+            return
+    if topic and guard_publishing(broker.gates, topic):
+        raise Forbidden(
+            f"dead_letters {topic[:80]!r}: there it is asked who publishes, and nobody would be:"
+            " the program itself may make such a group"
+        )

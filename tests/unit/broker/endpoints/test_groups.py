@@ -12,10 +12,19 @@ import pytest
 from broker.endpoints.groups import Sharing
 from broker.endpoints.hub import Hub
 from broker.endpoints.sse import EventStreams
-from extra.errors import ExtraError, GroupConflict, InvalidCommand, InvalidCursor, InvalidFilter, NotDelivered
+from extra.errors import (
+    ExtraError,
+    Forbidden,
+    GroupConflict,
+    InvalidCommand,
+    InvalidCursor,
+    InvalidFilter,
+    NotDelivered,
+)
 from extra.http import Handler, NotFound, Response, StreamingResponse
 from extra.payloads import JSONValue
-from extra.pubsub import BrokerLimits, MemoryEngine
+from extra.pubsub import BrokerLimits, MemoryEngine, Message
+from extra.pubsub.gates import Gate
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import SlowEngine
 from tests.unit.broker.endpoints.driving import (
@@ -373,6 +382,36 @@ async def test_a_gap_is_an_event_of_its_own() -> None:
 
 
 # Polls
+
+
+class Audited(Gate):
+    """Lets nobody publish on `audit`."""
+
+    def guards(self, topic: str) -> bool:
+        return topic == "audit"
+
+    async def publishing(self, message: Message, origin: object) -> Message:
+        raise Forbidden("nobody may")
+
+    async def subscribing(self, topic_filter: str, origin: object) -> list[str]:
+        return [topic_filter]
+
+
+async def test_dead_letters_of_clients_go_to_no_topic_that_a_gate_guards(hub: Hub) -> None:
+    hub.broker.gates.append(Audited())
+    options = "max_deliveries=1&dead_letters=audit"
+    with pytest.raises(Forbidden, match="dead_letters 'audit'"):
+        await poll(hub, f"/t/a?group=g&{options}")
+    async with hub.broker.group("g", "a", max_deliveries=1, dead_letters="audit"):
+        await join(hub)  # which changes nothing
+        await poll(hub, f"/t/a?group=g&member=m&{options}")
+    for feed in list(hub.open):
+        feed.end("shutdown", 0.0)
+    for query in ("", f"&{options}"):
+        with pytest.raises(Forbidden, match="dead_letters 'audit'"):
+            await poll(hub, f"/t/b?group=g{query}")
+    response = await poll(hub, "/t/b?group=g&max_deliveries=1&dead_letters=c")
+    assert response.status == 200
 
 
 async def test_a_poll_takes_one_message_unless_it_asks_for_more(hub: Hub) -> None:
