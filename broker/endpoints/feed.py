@@ -15,7 +15,7 @@ from mypy_extensions import mypyc_attr
 
 from broker.endpoints.forms import SharedForm
 from broker.endpoints.reasons import NotSubscribed
-from broker.endpoints.shares import FeedShare
+from broker.endpoints.shares import FeedShare, check_dead_letters
 from extra.errors import ChannelClosed
 from extra.http import Wire
 from extra.pubsub import Broker, Consumer, GroupOptions, Since
@@ -124,7 +124,11 @@ class Feed(Consumer):
             self.flusher.add(self)
 
     async def join(self, name: str, filters: list[str], options: GroupOptions, since: Since) -> FeedShare:
-        """Be a member of a group, raising as `Groups.join` does; of the same one again is no error."""
+        """Be a member of a group; of the same one again is no error.
+
+        Raises as `check_dead_letters` and `Groups.join` do; ChannelClosed: the connection is over.
+        """
+        check_dead_letters(self.broker, name, filters, options)
         if self.shares is None:
             self.shares = {}
         share = self.shares.get(name)

@@ -6,8 +6,8 @@ import msgspec
 
 from broker.endpoints.hub import Hub
 from broker.endpoints.parameters import filters_of, group_of, since_of, whole_of
-from broker.endpoints.read import negotiate, page_response, wait_of
-from broker.endpoints.shares import PollShare
+from broker.endpoints.read import PAGE_LIMIT_BYTES, negotiate, page_response, wait_of
+from broker.endpoints.shares import PollShare, check_dead_letters
 from extra.errors import InvalidCommand
 from extra.http import NotFound, Request, Response, json_response
 from extra.payloads import JSONValue
@@ -57,6 +57,7 @@ class Sharing:
         if request.method == "HEAD":  # which takes nothing from anybody
             self.broker.check_filters(filters)
             return Response(200, content_type=media_type, headers=headers)
+        check_dead_letters(self.broker, name, filters, options)
         group = self.broker.groups.groups.get(name)
         former = group.members.get(member) if group is not None else None
         share = former if isinstance(former, PollShare) else PollShare(member)
@@ -64,7 +65,8 @@ class Sharing:
         self.hub.open.add(share)
         self.hub.polls += 1
         try:
-            taken = await share.take(limit, wait_s if not self.hub.is_draining else None)
+            seconds = wait_s if not self.hub.is_draining else None
+            taken = await share.take(limit, PAGE_LIMIT_BYTES, seconds)
         finally:
             self.hub.polls -= 1
             if share.waiter is None:

@@ -101,7 +101,7 @@ class Group(Consumer):
         self.timer_at = 0.0
         self.reading: asyncio.Task[None] | None = None
         self.burying: asyncio.Task[None] | None = None
-        self.complaint = ""
+        self.complaint = ""  # the code of what dead letters were last refused with
         self.deliveries_total = 0
         self.redeliveries_total = 0
         self.acknowledged_total = 0
@@ -131,6 +131,8 @@ class Group(Consumer):
 
     def join(self, member: GroupMember) -> None:
         """Let somebody have a share from now on. Whoever had this id before is replaced."""
+        if not self.members:
+            self.is_moved = True
         former = self.members.get(member.id)
         if former is not None and former is not member:
             self._let_go(former)
@@ -149,6 +151,7 @@ class Group(Consumer):
             if not self.members:
                 self.idle_since = self.broker.clock.now()
                 self.seen_at = self.broker.clock.time()
+                self.is_moved = True
             self.wake()
 
     def has_room_again(self, member: GroupMember) -> None:
@@ -214,8 +217,8 @@ class Group(Consumer):
     def position(self) -> int:
         """Return the offset up to which everything is settled."""
         if self.window:
-            return max(self.floor, self.window[0] - 1)
-        if self.session is not None and self.session.state != CLOSED:
+            self.floor = max(self.floor, self.window[0] - 1)
+        elif self.session is not None and self.session.state != CLOSED:
             self.floor = max(self.floor, self.session.resume_offset(self.broker.delivered))
         return self.floor
 
@@ -269,19 +272,25 @@ class Group(Consumer):
         self.is_moved = True
 
     def state(self) -> bytes:
-        """Return what is kept of the group beside the log, as JSON."""
-        tries = [[offset, tried, after] for offset, (tried, after) in self.tries.items()]
-        for offset, job in self.jobs.items():
+        """Return what is kept of the group beside the log, as JSON.
+
+        What is behind its position is let go of: it has been lost, or is of filters that it no longer has.
+        """
+        offset = self.position()
+        self.settled = {each for each in self.settled if each > offset}
+        self.tries = {each: tried for each, tried in self.tries.items() if each > offset}
+        tries = [[each, tried, after] for each, (tried, after) in self.tries.items()]
+        for each, job in self.jobs.items():
             if job.deliveries > 0:
-                tries.append([offset, job.deliveries, job.not_before])
+                tries.append([each, job.deliveries, job.not_before])
         terms = self.terms
         kept = {
             "epoch": self.broker.epoch(),
-            "offset": self.position(),
+            "offset": offset,
             "known": self.known,
             "settled": sorted(self.settled),
             "tries": tries,
-            "seen": self.seen_at,
+            "seen": 0.0 if self.members else self.seen_at,  # 0: whenever it is restored
             "filters": terms.filters,
             "ack_wait": terms.ack_wait_s,
             "max_unacknowledged": terms.max_unacknowledged,
@@ -302,7 +311,11 @@ class Group(Consumer):
     def _take(self) -> None:
         """Make jobs of what the session has, as far as the window goes."""
         session = self.session
-        if session is None or not self.members:
+        if not self.members:
+            return
+        if session is None:
+            if self.reading is None:
+                self.reading = self._spawn(self._read())
             return
         for _ in range(TURN_MESSAGES):
             if self._is_full():
@@ -355,7 +368,7 @@ class Group(Consumer):
                     self.known = max(self.known, self.replay.gone)
                 self._take()
         except (EngineUnavailable, ChannelClosed, BrokerClosed):
-            pass  # the next tick tries again, if there is anything to try
+            return  # the next tick tries again, if there is anything to try
         finally:
             if self.reading is asyncio.current_task():
                 self.reading = None
@@ -429,6 +442,7 @@ class Group(Consumer):
                 heappop(self.ready)
                 self.expired_total += 1
                 self._settle(job)
+                self.wake()  # there may be room to read on
                 continue
             member = self._next_member(job.last)
             if member is None:
@@ -576,11 +590,11 @@ class Group(Consumer):
                 self.dead.popleft()
                 self._settle(job)
             self.complaint = ""
-        except ExtraError as error:  # it stays, and the next tick tries again
-            complaint = str(error)
-            if complaint != self.complaint:
-                self.complaint = complaint
-                logger.warning("group %s: a dead letter is refused: %s", self.name[:80], complaint)
+        except ExtraError as error:  # it stays, behind the others, and the next tick tries again
+            self.dead.rotate(-1)
+            if error.code != self.complaint:
+                self.complaint = error.code
+                logger.warning("group %s: a dead letter is refused: %s", self.name[:80], error)
         finally:
             if self.burying is asyncio.current_task():
                 self.burying = None

@@ -32,7 +32,8 @@ class GroupMessages(GroupMember):
     """A share of a group's messages: an async context manager that is its own async iterator, for one task.
 
     Each message is to be acknowledged with `ack` once it has been worked on; leaving the context gives back
-    those that were not. Gaps are told as `Messages` tells them.
+    those that were not. What waits until its time is over goes to another, and does not come any more. Gaps
+    are told as `Messages` tells them.
 
     Cancel-safe: a message is still queued, or has been returned.
     """
@@ -59,6 +60,7 @@ class GroupMessages(GroupMember):
         self.was_entered = False
         self.was_replaced = False
         self.is_closed = False
+        self.is_crowded = False
 
     async def __aenter__(self) -> GroupMessages:
         if self.was_entered:
@@ -85,8 +87,13 @@ class GroupMessages(GroupMember):
         while True:
             if self.waiting:
                 entry = self.waiting.popleft()
+                if self.is_crowded and self.has_room():
+                    self.joined.has_room_again(self)
                 if isinstance(entry, Message):
-                    return entry
+                    job = self.unacknowledged.get(entry.offset)
+                    if job is not None and job.deliveries == entry.deliveries:
+                        return entry
+                    continue
                 self.teller.tell(entry)
             elif self.was_replaced:
                 raise SessionTakenOver(
@@ -118,7 +125,10 @@ class GroupMessages(GroupMember):
         self.broker.groups.give_back(self.name, self.id, [message.offset for message in messages], delay)
 
     def has_room(self) -> bool:
-        return not self.is_closed
+        group = self.joined
+        assert group is not None, "it has joined"
+        self.is_crowded = len(self.waiting) >= group.terms.max_unacknowledged
+        return not self.is_closed and not self.is_crowded
 
     def hand(self, message: Message, deliveries: int) -> None:
         self.waiting.append(message if deliveries == 1 else message.delivered_again(deliveries))

@@ -204,7 +204,7 @@ class Groups:
         )
         group = Group(broker, name, terms, offset)
         group.known = _whole(kept["known"])
-        group.seen_at = _number(kept["seen"])
+        group.seen_at = _number(kept["seen"]) or group.seen_at
         settled, tries = kept["settled"], kept["tries"]
         if not isinstance(settled, list) or not isinstance(tries, list):
             return None

@@ -209,6 +209,22 @@ async def test_what_may_not_be_published_is_not_in_any_way(guarded: Daemon) -> N
         assert [each for each in scheduled if each["topic"].startswith("rooms")] == []
 
 
+async def test_nothing_gets_around_a_gate_as_a_dead_letter(guarded: Daemon) -> None:
+    options = {"max_deliveries": 1, "dead_letters": "audit/forged"}
+    async with http(guarded, "bob") as bob, socket(guarded, "bob") as connection:
+        answer = await ask(connection, op="subscribe", filter="free", group="g4", **options)
+        assert (answer["op"], answer["code"]) == ("error", "forbidden")
+        query = "topic=free&group=g4&max_deliveries=1&dead_letters=audit/forged"
+        for target in (f"/sse?{query}", f"/poll?{query}"):
+            refused = await bob.get(target)
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert (await bob.get("/groups/g4")).status_code == 404
+        answer = await ask(
+            connection, op="subscribe", filter="free", group="g4", **options | {"dead_letters": "d"}
+        )
+        assert answer["op"] == "subscribed"  # where nobody is asked
+
+
 async def test_answers_keep_the_order_of_the_commands(guarded: Daemon) -> None:
     async with socket(guarded, "ada") as connection:
         topics = ["free", "rooms/ada/state", "rooms/ada/said", "audit/x", "free"] * 20

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from extra.errors import (
+    EngineUnavailable,
     GroupConflict,
     InvalidCommand,
     InvalidCursor,
@@ -26,6 +27,7 @@ from extra.pubsub import (
     Message,
     Policy,
     PolicyTable,
+    Slice,
     compose,
 )
 from extra.pubsub.group import ASLEEP_AFTER_S
@@ -118,6 +120,28 @@ async def test_what_is_not_acknowledged_in_time_goes_to_another() -> None:
         await second.ack(again)
         await first.ack(late)  # it is done: nothing to complain about
         assert broker.figures()["group_timeouts"] == 1
+
+
+async def test_who_does_not_iterate_is_not_given_ever_more() -> None:
+    async with (
+        a_broker() as (broker, clock),
+        broker.group("g", "a", ack_wait=10, max_unacknowledged=3) as first,
+    ):
+        await publish(broker, 1, 2, 3, 4)
+        for _ in range(5):
+            await settle()
+            await pass_time(broker, clock, 10)
+        assert len(first.waiting) == 3
+        async with broker.group("g", "a") as second:
+            await settle()
+            assert [(each.data, each.deliveries) for each in await take(second, 3)] == [
+                (1, 2),
+                (2, 2),
+                (3, 2),
+            ]
+            assert await data(first, 1) == [4]  # none of those whose time is over
+            await publish(broker, 5, 6)
+            assert await data(first, 2) == [5, 6]
 
 
 async def test_a_timer_of_its_own_sees_to_that_where_nobody_sweeps() -> None:
@@ -264,6 +288,24 @@ async def test_a_dead_letter_that_is_refused_stays_until_it_is_not(caplog: pytes
         assert [message.data for message in page.messages] == ["over", "again", 1]
 
 
+async def test_a_dead_letter_that_is_refused_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    policies = PolicyTable(Policy(), [("dead", Policy(max_payload_bytes=10))])
+    async with (
+        Broker(MemoryEngine(policies, clock=clock), clock=clock) as broker,
+        broker.group("g", "a", max_deliveries=1, dead_letters="dead") as messages,
+    ):
+        for value in ("x" * 20, 1, "y" * 30, 2):
+            await broker.publish("a", value)
+        await messages.nack(*await take(messages, 4))
+        for _ in range(3):
+            await pass_time(broker, clock, 1)
+        page = await broker.history("dead")
+        assert [message.data for message in page.messages] == [1, 2]
+        assert len(broker.groups.find("g").dead) == 2
+        assert len([each for each in caplog.records if "a dead letter is refused" in each.message]) == 1
+
+
 async def test_messages_of_a_topic_come_one_after_the_other_where_asked_for() -> None:
     async with (
         a_broker() as (broker, _),
@@ -370,6 +412,76 @@ async def test_what_the_log_has_lost_is_told() -> None:
             assert await data(messages, 2) == [6, 7]
 
 
+class Unreadable(SlowEngine):
+    """Cannot be read for a while."""
+
+    is_unreadable = True
+    tried = 0
+
+    async def read(
+        self, filters: list[str], after: int, until: int, limit: int, limit_bytes: int = 1 << 62
+    ) -> Slice:
+        self.tried += 1
+        if self.is_unreadable:
+            raise EngineUnavailable("not now")
+        return await super().read(filters, after, until, limit, limit_bytes)
+
+    async def before_last(self, filters: list[str], count: int) -> int:
+        if self.is_unreadable:
+            raise EngineUnavailable("not now")
+        return await super().before_last(filters, count)
+
+
+async def test_a_log_that_cannot_be_read_is_tried_once_a_second() -> None:
+    clock = FakeClock()
+    engine = Unreadable(MemoryEngine(clock=clock), Random(1), 0)
+    async with Broker(engine, clock=clock) as broker:
+        await publish(broker, 1, 2)
+        async with broker.group("g", "a", since="start") as messages:
+            await settle()
+            tried = engine.tried
+            await pass_time(broker, clock, 1)
+            assert engine.tried == tried + 1
+            engine.is_unreadable = False
+            await pass_time(broker, clock, 1)
+            assert await data(messages, 2) == [1, 2]
+
+
+async def test_a_group_that_could_not_begin_to_read_begins_later() -> None:
+    clock = FakeClock()
+    engine = Unreadable(MemoryEngine(clock=clock), Random(1), 0)
+    engine.is_unreadable = False
+    async with Broker(engine, clock=clock) as broker:
+        await publish(broker, 1, 2)
+        async with broker.group("g", "a", since="last:1") as messages:
+            engine.is_unreadable = True
+            await settle()
+            engine.is_unreadable = False
+            await pass_time(broker, clock, 1)
+            assert await data(messages, 1) == [2]
+
+
+async def test_nothing_is_remembered_of_what_is_lost() -> None:
+    clock = FakeClock()
+    engine = MemoryEngine(PolicyTable(Policy(messages=4, age_s=1e9)), clock=clock)
+    async with Broker(engine, clock=clock) as broker:
+        for _ in range(2):
+            async with broker.group("g", "a", on_gap=lambda gap: None) as messages:
+                await publish(broker, 1, 2, 3, 4)
+                await messages.ack(*(await take(messages, 4))[1:])
+                position = broker.groups.find("g").position()
+            await pass_time(broker, clock, ASLEEP_AFTER_S + 1)
+            group = broker.groups.find("g")
+            assert group.position() == position
+            assert (len(group.tries), len(group.settled)) == (1, 3)
+            await publish(broker, 5, 6, 7, 8)
+            async with broker.group("g", "a", on_gap=lambda gap: None) as messages:
+                await messages.ack(*await take(messages, 4))
+            await pass_time(broker, clock, 1)
+            assert (group.tries, group.settled) == ({}, set())
+            assert group.position() == broker.delivered
+
+
 async def test_expired_messages_are_not_handed_out() -> None:
     async with a_broker() as (broker, clock), broker.group("g", "a", max_unacknowledged=1) as messages:
         await publish(broker, 1)
@@ -380,6 +492,21 @@ async def test_expired_messages_are_not_handed_out() -> None:
         await messages.ack(first)
         assert await data(messages, 1) == [3]
         assert broker.groups.find("g").expired_total == 1
+
+
+async def test_what_has_expired_makes_room_in_the_window_at_once() -> None:
+    async with (
+        a_broker(BrokerLimits(group_window_limit_messages=2)) as (broker, clock),
+        broker.group("g", "a", max_unacknowledged=1) as messages,
+    ):
+        await publish(broker, 1)
+        for number in range(2, 10):
+            await broker.publish("a", number, ttl=5)
+        await publish(broker, 10)
+        [first] = await take(messages, 1)
+        clock.advance(6)
+        await messages.ack(first)
+        assert await data(messages, 1) == [10]
 
 
 async def test_the_window_bounds_what_is_read_ahead() -> None:
@@ -524,3 +651,23 @@ async def test_it_is_kept_with_its_position_and_its_tries() -> None:
     once_more.groups.restore()
     assert set(once_more.groups.groups) == {"g"}
     assert engine.written["group", "bad"] == engine.written["group", "old"] == b""
+
+
+async def test_members_that_a_crash_has_ended_find_their_group_again() -> None:
+    clock = FakeClock()
+    engine = Remembering(clock)
+    async with Broker(engine, clock=clock) as broker:
+        async with broker.group("g", "a", expires=100):
+            await pass_time(broker, clock, 1000)
+            after = Broker(engine, clock=clock)
+            after.groups.restore()
+            for seconds, there in ((99, {"g"}), (2, set())):
+                clock.advance(seconds)
+                after.groups.sweep(clock.now(), clock.time())
+                assert set(after.groups.groups) == there
+        await pass_time(broker, clock, 60)
+        after = Broker(engine, clock=clock)
+        after.groups.restore()
+        clock.advance(60)
+        after.groups.sweep(clock.now(), clock.time())
+        assert after.groups.groups == {}

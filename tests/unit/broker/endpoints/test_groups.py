@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
 
 import msgpack
@@ -11,11 +12,21 @@ import pytest
 from broker.endpoints.groups import Sharing
 from broker.endpoints.hub import Hub
 from broker.endpoints.sse import EventStreams
-from extra.errors import ExtraError, GroupConflict, InvalidCommand, InvalidCursor, InvalidFilter, NotDelivered
+from extra.errors import (
+    ExtraError,
+    Forbidden,
+    GroupConflict,
+    InvalidCommand,
+    InvalidCursor,
+    InvalidFilter,
+    NotDelivered,
+)
 from extra.http import Handler, NotFound, Response, StreamingResponse
 from extra.payloads import JSONValue
-from extra.pubsub import BrokerLimits
+from extra.pubsub import BrokerLimits, MemoryEngine, Message
+from extra.pubsub.gates import Gate
 from tests.fakes.clock import FakeClock
+from tests.fakes.engine import SlowEngine
 from tests.unit.broker.endpoints.driving import (
     Fields,
     body_of,
@@ -373,6 +384,36 @@ async def test_a_gap_is_an_event_of_its_own() -> None:
 # Polls
 
 
+class Audited(Gate):
+    """Lets nobody publish on `audit`."""
+
+    def guards(self, topic: str) -> bool:
+        return topic == "audit"
+
+    async def publishing(self, message: Message, origin: object) -> Message:
+        raise Forbidden("nobody may")
+
+    async def subscribing(self, topic_filter: str, origin: object) -> list[str]:
+        return [topic_filter]
+
+
+async def test_dead_letters_of_clients_go_to_no_topic_that_a_gate_guards(hub: Hub) -> None:
+    hub.broker.gates.append(Audited())
+    options = "max_deliveries=1&dead_letters=audit"
+    with pytest.raises(Forbidden, match="dead_letters 'audit'"):
+        await poll(hub, f"/t/a?group=g&{options}")
+    async with hub.broker.group("g", "a", max_deliveries=1, dead_letters="audit"):
+        await join(hub)  # which changes nothing
+        await poll(hub, f"/t/a?group=g&member=m&{options}")
+    for feed in list(hub.open):
+        feed.end("shutdown", 0.0)
+    for query in ("", f"&{options}"):
+        with pytest.raises(Forbidden, match="dead_letters 'audit'"):
+            await poll(hub, f"/t/b?group=g{query}")
+    response = await poll(hub, "/t/b?group=g&max_deliveries=1&dead_letters=c")
+    assert response.status == 200
+
+
 async def test_a_poll_takes_one_message_unless_it_asks_for_more(hub: Hub) -> None:
     await publish(hub, 1, 2, 3)
     response = await poll(hub, "/t/a?group=g&member=m&since=start")
@@ -387,6 +428,16 @@ async def test_a_poll_takes_one_message_unless_it_asks_for_more(hub: Hub) -> Non
     assert members == [{"member": "m", "unacknowledged": 3}]
     fields = await post(hub, "ack", "g", {"member": "m", "offsets": [1, 2]})
     assert (fields["offset"], fields["unacknowledged"], fields["cursor"]) == (2, 1, "e1-2")
+
+
+async def test_a_page_of_a_poll_ends_at_a_mebibyte(hub: Hub) -> None:
+    for _ in range(4):
+        await hub.broker.publish("a", "x" * 500_000)
+    response = await poll(hub, "/t/a?group=g&member=m&since=start&limit=10")
+    assert len(taken(response)) == 3
+    assert fields_of(response)["more"] is True
+    response = await poll(hub, "/t/a?group=g&member=m&limit=10")
+    assert len(taken(response)) == 1
 
 
 async def test_a_poll_waits_for_what_comes(hub: Hub) -> None:
@@ -429,6 +480,47 @@ async def test_the_newer_of_two_polls_of_a_member_gets_what_comes(hub: Hub) -> N
     await publish(hub, 1)
     assert taken(await newer) == [(1, 1)]
     assert len(hub.open) == 0
+
+
+class Settling(SlowEngine):
+    """Takes its time to keep what is new."""
+
+    def __init__(self, inner: MemoryEngine) -> None:
+        super().__init__(inner, Random(1))
+        self.is_settled = asyncio.Event()
+
+    async def settled(self) -> None:
+        await self.is_settled.wait()
+
+
+def let_settle(hub: Hub) -> None:
+    assert isinstance(hub.broker.engine, Settling)
+    hub.broker.engine.is_settled.set()
+
+
+async def test_a_poll_is_a_member_while_its_group_is_being_kept() -> None:
+    async with running_hub(wrap=Settling) as hub:
+        task = await waiting(hub, "/t/a?group=g&member=m&wait=20")
+        hub.tick()
+        await settle()
+        let_settle(hub)
+        await settle()
+        await publish(hub, 1)
+        async with asyncio.timeout(5):
+            assert taken(await task) == [(1, 1)]
+
+
+async def test_the_newer_of_two_polls_that_come_first_gets_what_comes() -> None:
+    async with running_hub(wrap=Settling) as hub:
+        target = "/t/a?group=g&member=m&since=last:1&wait=20"
+        tasks = {asyncio.create_task(poll(hub, target)) for _ in range(2)}
+        await settle()
+        let_settle(hub)
+        async with asyncio.timeout(5):
+            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            assert [task.result().status for task in done] == [204]
+            await publish(hub, 1)
+            assert [taken(await task) for task in pending] == [[(1, 1)]]
 
 
 async def test_a_poll_ends_when_the_broker_drains(hub: Hub) -> None:
