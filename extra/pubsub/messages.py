@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import InvalidCommand, SessionTakenOver
+from extra.errors import InvalidCommand
 from extra.pubsub.gaps import GapTeller
 from extra.pubsub.message import Gap, Message
-from extra.pubsub.named import NamedSession
+from extra.pubsub.named import NamedSession, taken_over
 from extra.pubsub.position import format_cursor, parse_since
 from extra.pubsub.session import CLOSED, HELD, Consumer, Replay, Session
 
@@ -160,7 +160,7 @@ class Messages(Consumer):
                 self.has_begun = True
                 self._tell(entry)
             elif self.was_taken_over:
-                raise SessionTakenOver(f"another has claimed session {self.name[:80]!r}")
+                raise taken_over(self.name)
             elif session.state == CLOSED:
                 raise StopAsyncIteration
             elif self.may_have_ended and session.state != HELD and self.broker.have_ended(self.filters):
