@@ -1108,9 +1108,10 @@ class Broker(Delivery):
 
     def _put_retained(self, session: Session, replay: Replay) -> None:
         limit = replay.put + replay.page_limit()
+        time = self.clock.time()
         while (message := replay.next_retained()) is not None:
             replay.put += 1
-            if not replay.is_covered(message):
+            if not replay.is_covered(message) and not message.is_expired(time):
                 session.put_retained(message)
                 replay.count += 1
             if replay.put == limit or not session.has_room():

@@ -150,6 +150,7 @@ class Messages(Consumer):
         if self.is_taken_from:
             raise RuntimeError("one task iterates over a subscription, and another does already")
         while True:
+            session.let_go(self.broker.clock)
             entry = session.outbox.take()
             if isinstance(entry, Message):
                 self.has_begun = True
