@@ -74,10 +74,7 @@ class Bell(Consumer):
         try:
             if named is not None:
                 broker.named.hold(named, session)
-            await broker.add_filters(session, filters, parse_since(cursor))
-            if attendance is not None:
-                shown, member = attendance
-                broker.be_present(session, filters, shown, member)
+            await broker.add_filters(session, filters, parse_since(cursor), attendance=attendance)
             if session.is_live():
                 await self.rung
             if self.was_taken_over and named is not None:

@@ -36,7 +36,6 @@ from extra.errors import (
     ChannelClosed,
     ExtraError,
     InvalidCommand,
-    LimitExceeded,
     NotDelivered,
     PreconditionFailed,
 )
@@ -456,7 +455,12 @@ class WebSocketFeed(Feed):
         broker = self.broker
         shown = broker.shown(filters, command.presence, command.member)
         replay = await broker.add_filters(
-            self.session, filters, since, retained=command.retained, replay_all=command.replay == "all"
+            self.session,
+            filters,
+            since,
+            retained=command.retained,
+            replay_all=command.replay == "all",
+            attendance=(shown, command.member or "") if shown is not None else None,
         )
         if overflow is not None:
             self.session.has_overflow = True
@@ -464,13 +468,6 @@ class WebSocketFeed(Feed):
         ends = untold(broker.ends(filters), replay.after)
         if named is not None:
             broker.named.begin(named, replay.after)
-        if shown is not None:
-            try:
-                broker.be_present(self.session, filters, shown, command.member or "")
-            except LimitExceeded:
-                for topic in filters:
-                    broker.remove_filter(self.session, topic)
-                raise
         await broker.catch_up(self.session)
         answer = Subscribed(
             id=command.id, cursor=broker.cursor(), replayed=replay.count, complete=replay.complete

@@ -766,12 +766,14 @@ class Broker(Delivery):
         *,
         retained: bool | None = None,
         replay_all: bool = False,
+        attendance: tuple[bytes, str] | None = None,
     ) -> Replay:
         """Subscribe a session to filters. It is held afterwards, unless there is nothing to catch up with.
 
         Then `advance` it until it is live. With `replay_all` false, a message that another filter of the
         session has brought is not replayed, unless the outbox has ever dropped any. One call at a time: a
-        session that is held because its outbox overflowed is caught up with before. The returned `Replay`
+        session that is held because its outbox overflowed is caught up with before. With an `attendance`,
+        what to show and as which member, it is present there, as `be_present` says. The returned `Replay`
         counts, and knows whether it was complete.
 
         Raises:
@@ -801,6 +803,9 @@ class Broker(Delivery):
                 kept = _up_to(stood, await self.engine.retained(filters))
             is_same_epoch, after, known = await self._start(filters, since, stood)
             self._check_session(session)
+            if attendance is not None:
+                shown, member = attendance
+                self.be_present(session, filters, shown, member)
         except BaseException:
             self._take_back(session, filters, had_filters)
             raise

@@ -93,13 +93,14 @@ class Messages(Consumer):
             if self.name:
                 named = broker.claim(session, self.name, self.explicit, self.expires_s)
                 since = since if named.is_new else parse_since(named.since)
-            self.replay = await broker.add_filters(session, self.filters, since, retained=self.retained)
+            attendance = (self.shown, self.member) if self.shown is not None else None
+            self.replay = await broker.add_filters(
+                session, self.filters, since, retained=self.retained, attendance=attendance
+            )
             self.offset = self.replay.after
             self.known = max(self.replay.known, 0)
             if named is not None:
                 broker.named.begin(named, self.replay.after)
-            if self.shown is not None:
-                broker.be_present(session, self.filters, self.shown, self.member)
             if session.state == HELD:
                 await self._advance(session)  # the first look at the log, which tells whether it is complete
         except BaseException:
