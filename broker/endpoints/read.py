@@ -125,7 +125,7 @@ class Reader:
         wait_s, preference = wait_of(request, self.hub.settings.poll.wait_limit_s)
         since = since_of(request, "start")
         attendance = self._be_present(request, filters)
-        named = self._claim(request)
+        named = self._claim(request, filters, since)
         if named is not None and not named.is_new:
             since = parse_since(broker.named.visit(named))
         page = await broker.read(filters, since, limit, retained, limit_bytes=PAGE_LIMIT_BYTES)
@@ -162,10 +162,13 @@ class Reader:
             return Response(204, headers=headers)
         return self._respond(page, media_type, headers)
 
-    def _claim(self, request: Request) -> NamedSession | None:
+    def _claim(self, request: Request, filters: list[str], since: Since) -> NamedSession | None:
         """Claim the named session that a reader asks for, as nobody's: it comes again for each page."""
         name, ack, expires = session_of(request)
-        return None if name is None else self.hub.broker.claim_for_page(name, ack, expires)
+        if name is None:
+            return None
+        self.hub.broker.check_claim(None, name, filters, since)
+        return self.hub.broker.claim_for_page(name, ack, expires)
 
     def _be_present(self, request: Request, filters: list[str]) -> tuple[bytes, str] | None:
         """Let who reads be present until the grace time is over; return what it shows, and as which member.

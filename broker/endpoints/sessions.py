@@ -442,11 +442,7 @@ class WebSocketFeed(Feed):
     async def _subscribe(self, command: Subscribe) -> None:
         filters = await self._filters_of(command)
         since = parse_since(command.since) if command.since is not None else Since("now")
-        named: NamedSession | None = None
-        if command.session is not None:
-            named = self.broker.claim(self.session, command.session, command.ack, command.expires)
-            since = since if named.is_new else parse_since(named.since)
-        elif command.ack is not None or command.expires is not None:
+        if command.session is None and (command.ack is not None or command.expires is not None):
             raise InvalidCommand("ack and expires: only with session")
         for name in GROUP_OPTIONS:
             if getattr(command, name) is not None:
@@ -454,6 +450,11 @@ class WebSocketFeed(Feed):
         overflow = parse_overflow(command.overflow) if command.overflow is not None else None
         broker = self.broker
         shown = broker.shown(filters, command.presence, command.member)
+        named: NamedSession | None = None
+        if command.session is not None:
+            broker.check_claim(self.session, command.session, filters, since)
+            named = broker.claim(self.session, command.session, command.ack, command.expires)
+            since = since if named.is_new else parse_since(named.since)
         replay = await broker.add_filters(
             self.session,
             filters,

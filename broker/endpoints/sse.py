@@ -72,6 +72,7 @@ class EventStreams:
         try:
             named: NamedSession | None = None
             if name is not None:
+                self.hub.broker.check_claim(feed.session, name, filters, since)
                 named = self.hub.broker.claim(feed.session, name, ack, expires)
                 # What an EventSource says it has had is more than what it was sent, unless it acknowledges.
                 if not named.is_new and (named.ack or request.header("last-event-id") is None):

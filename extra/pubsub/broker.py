@@ -835,6 +835,18 @@ class Broker(Delivery):
         self._leave(session, topic_filter, at_once=True)
         return True
 
+    def check_claim(self, session: Session | None, name: str, filters: list[str], since: Since) -> None:
+        """Raise what subscribing to `filters` would be refused with, before that ends who holds `name`.
+
+        Raises:
+            InvalidFilter, InvalidCommand, LimitExceeded; InvalidCursor, where there is no such session.
+        """
+        self.check_filters(filters)
+        if session is not None:
+            self._check_room(session, filters)
+        if name not in self.named.sessions:
+            self._check_reached(since)
+
     def claim(
         self, session: Session, name: str, ack: bool | None = None, expires_s: float | None = None
     ) -> NamedSession:
@@ -1104,12 +1116,19 @@ class Broker(Delivery):
         assert position is not None
         if position.epoch != self.engine.epoch():
             return False, 0, 0
+        self._check_reached(since)
+        return True, position.offset, position.known
+
+    def _check_reached(self, since: Since) -> None:
+        """Raise InvalidCursor when it is a cursor that is ahead of the log."""
+        position = since.position
+        if position is None or position.epoch != self.engine.epoch():
+            return
         if position.offset > self.delivered or position.known > self.delivered:
             raise InvalidCursor(
                 f"cursor {format_cursor(position.epoch, position.offset, position.known)!r}"
                 f" is ahead of the log, which is at {self.delivered}"
             )
-        return True, position.offset, position.known
 
     def _put_retained(self, session: Session, replay: Replay) -> None:
         limit = replay.put + replay.page_limit()

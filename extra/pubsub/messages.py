@@ -91,6 +91,7 @@ class Messages(Consumer):
         try:
             named: NamedSession | None = None
             if self.name:
+                broker.check_claim(session, self.name, self.filters, since)
                 named = broker.claim(session, self.name, self.explicit, self.expires_s)
                 since = since if named.is_new else parse_since(named.since)
             attendance = (self.shown, self.member) if self.shown is not None else None
