@@ -466,7 +466,8 @@ class WebSocketFeed(Feed):
         if overflow is not None:
             self.session.has_overflow = True
             self.session.outbox.overflow = overflow
-        ends = untold(broker.ends(filters), replay.after)
+        given = {message.offset for message in replay.retained}  # with the end behind it
+        ends = [each for each in untold(broker.ends(filters), replay.after) if each.offset not in given]
         if named is not None:
             broker.named.begin(named, replay.after)
         await broker.catch_up(self.session)
