@@ -39,7 +39,7 @@ from extra.pubsub.arguments import (
     check_ttl,
 )
 from extra.pubsub.clock import Clock, SystemClock
-from extra.pubsub.ends import End
+from extra.pubsub.ends import End, topic_closed
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.gates import Gate
 from extra.pubsub.group_messages import GroupMessages
@@ -351,6 +351,7 @@ class Broker(Delivery):
             return await self.publish_message(message, key)
         self._check_message(message)
         if key is None:
+            self._check_is_not_closed(message)
             return await self.scheduler.accept(message, deliver_at, b"")
         name = digest(message.topic, key)
         await self._decided(name)
@@ -360,6 +361,7 @@ class Broker(Delivery):
         waiting = self.scheduler.schedule.by_name.get(name)
         if waiting is not None:
             return receipt_of(waiting)
+        self._check_is_not_closed(message)
         self.underway[name] = asyncio.Event()
         try:
             return await self.scheduler.accept(message, deliver_at, name)
@@ -1182,6 +1184,14 @@ class Broker(Delivery):
                 " (broker.max_payload_bytes)"
             )
         check_policy(self.engine.policy(message.topic), message)
+
+    def _check_is_not_closed(self, message: Message) -> None:
+        """Raise TopicClosed when the topic has had its last message, and this one does not open it anew.
+
+        For what is published later; what is published now the engine decides in the order of the log.
+        """
+        if message.close is not False and self.engine.end(message.topic) is not None:
+            raise topic_closed(message.topic)
 
     async def _turn(self, size: int) -> None:
         """Wait for the event loop to turn. Raises BrokerClosed."""

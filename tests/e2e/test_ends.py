@@ -163,6 +163,12 @@ async def test_publishing_is_refused_until_the_topic_is_opened_anew(daemon: Daem
         for method, target in (("POST", path), ("PUT", path), ("POST", f"{path}?close=1")):
             refused = await http.request(method, target, content="2")
             assert (refused.status_code, refused.json()["code"]) == (409, "topic_closed")
+        later = {"Extra-Deliver-After": "3600"}
+        refused = await http.post(path, content="2", headers=later)
+        assert (refused.status_code, refused.json()["code"]) == (409, "topic_closed")
+        reopening = await http.post(path, content="2", headers={**later, "Extra-Close": "false"})
+        assert reopening.status_code == 202
+        await http.delete(reopening.headers["Location"])
         batch = [{"topic": topic, "data": 1}, {"topic": f"{topic}/x", "data": 1}]
         answers = (await http.post("/publish", json=batch)).json()
         assert answers[0]["error"]["code"] == "topic_closed"
