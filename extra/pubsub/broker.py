@@ -832,6 +832,9 @@ class Broker(Delivery):
         """Unsubscribe a live session from a filter; return whether it was subscribed."""
         if topic_filter not in session.filters:
             return False
+        named = self.named.held.get(session.id)
+        if named is not None:
+            self._follow(named)  # without filters nobody can tell any more where it would resume
         del session.filters[topic_filter]
         self.tree.remove(topic_filter, session)
         self._leave(session, topic_filter, at_once=True)

@@ -182,3 +182,13 @@ async def test_what_is_refused_claims_nothing() -> None:
         await publish(broker, 1)
         assert len(await take(messages, 1)) == 1
         assert list(broker.named.sessions) == ["s"]
+
+
+async def test_what_was_given_counts_when_it_is_unsubscribed_from() -> None:
+    async with Broker() as broker:
+        async with broker.subscribe("a", session="s") as messages:
+            await publish(broker, 1, 2)
+            await take(messages, 1)
+            assert messages.session is not None
+            broker.remove_filter(messages.session, "a")
+        assert named_of(broker).offset == 1
