@@ -91,6 +91,7 @@ class Feed(Consumer):
         """Write out what the wire takes. One that has more than enough is a client that does not read."""
         wire = self.wire
         if wire is not None and wire.writable and not self.is_slow:
+            self.session.let_go(self.broker.clock)
             wire.write(self.session.outbox.take_bytes(CHUNK_BYTES))
             self.quiet_s = 0
 
@@ -110,6 +111,7 @@ class Feed(Consumer):
             return
         if wire is None or not wire.writable:
             return  # `attach` or `writable` comes back to it
+        session.let_go(self.broker.clock)
         data = session.outbox.take_bytes(CHUNK_BYTES)
         if data:
             wire.write(data)
@@ -173,6 +175,7 @@ class Feed(Consumer):
         """Write out what the wire takes at once, let go of the session, and return where to resume it."""
         wire = self.wire
         if wire is not None and wire.writable and not self.is_slow:
+            self.session.let_go(self.broker.clock)
             wire.write(self.session.outbox.take_bytes(self.session.outbox.limit_bytes))
         cursor = self.broker.resume_cursor(self.session)
         self.detach()

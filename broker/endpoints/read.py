@@ -15,10 +15,11 @@ from broker.endpoints.parameters import (
     whole_of,
 )
 from broker.endpoints.reasons import NotAcceptable
-from extra.errors import InvalidCommand
+from extra.errors import InvalidCommand, SessionTakenOver
 from extra.http import Request, Response, problem
 from extra.protocols.envelope import page_json, page_msgpack
 from extra.pubsub import Consumer, NamedSession, Page, Since, parse_cursor, parse_since
+from extra.pubsub.named import taken_over
 
 __all__ = ["Bell", "Reader", "negotiate", "page_response", "wait_of"]
 
@@ -48,20 +49,36 @@ class Bell(Consumer):
         super().__init__()
         self.hub = hub
         self.rung: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.was_taken_over = False
 
-    async def wait(self, filters: list[str], cursor: str, seconds: float) -> None:
+    async def wait(
+        self,
+        filters: list[str],
+        cursor: str,
+        seconds: float,
+        attendance: tuple[bytes, str] | None = None,
+        named: NamedSession | None = None,
+    ) -> None:
         """Return when there is something after `cursor`, when the time is over.
 
-        Or when the broker shuts down.
+        Or when the broker shuts down, or another claims the session `named`, which this holds meanwhile.
+        With an `attendance`, what to show and as which member, whoever waits is present.
+
+        Raises:
+            SessionTakenOver: another has claimed the session.
         """
         broker = self.hub.broker
         session = broker.open_session(self)
         timer = self.hub.flusher.loop.call_later(seconds, self.wake)
         self.hub.open.add(self)
         try:
-            await broker.add_filters(session, filters, parse_since(cursor))
+            if named is not None:
+                broker.named.hold(named, session)
+            await broker.add_filters(session, filters, parse_since(cursor), attendance=attendance)
             if session.is_live():
                 await self.rung
+            if self.was_taken_over and named is not None:
+                raise taken_over(named.name)
         finally:
             self.hub.open.discard(self)
             timer.cancel()
@@ -73,6 +90,10 @@ class Bell(Consumer):
 
     def overflowed(self) -> None:
         """What came is in the log, from which it will be read."""
+
+    def taken_over(self) -> None:
+        self.was_taken_over = True
+        self.wake()
 
     def broker_closed(self) -> None:
         self.wake()
@@ -91,7 +112,10 @@ class Reader:
         self.hub = hub
 
     async def read(self, request: Request) -> Response:
-        """Answer with a page, 204 when a long-poll ended with nothing, or 410 when something is missing."""
+        """Answer with a page, 204 when a long-poll ended with nothing, or 410 when something is missing.
+
+        Or with 409, when the named session of one that waits has been claimed by somebody else.
+        """
         media_type = negotiate(request.header("accept"))
         broker = self.hub.broker
         filters = await self.hub.admit_filters(filters_of(request), request)
@@ -100,8 +124,8 @@ class Reader:
         retained = flag_of(request, "retained")
         wait_s, preference = wait_of(request, self.hub.settings.poll.wait_limit_s)
         since = since_of(request, "start")
-        self._be_present(request, filters)
-        named = self._claim(request)
+        attendance = self._be_present(request, filters)
+        named = self._claim(request, filters, since)
         if named is not None and not named.is_new:
             since = parse_since(broker.named.visit(named))
         page = await broker.read(filters, since, limit, retained, limit_bytes=PAGE_LIMIT_BYTES)
@@ -109,7 +133,10 @@ class Reader:
         is_told = page.closed and since.position is None
         is_idle = not page.messages and not page.resume and not is_told
         if wait_s is not None and is_idle and request.method != "HEAD":
-            await self._poll(filters, page.cursor, wait_s)
+            try:
+                await self._poll(filters, page.cursor, wait_s, attendance, named)
+            except SessionTakenOver as error:
+                return problem(409, error.code, str(error), headers=(("Cache-Control", "no-store"),))
             since = parse_since(page.cursor)
             page = await broker.read(filters, since, limit, None, limit_bytes=PAGE_LIMIT_BYTES)
         if named is not None:
@@ -135,27 +162,42 @@ class Reader:
             return Response(204, headers=headers)
         return self._respond(page, media_type, headers)
 
-    def _claim(self, request: Request) -> NamedSession | None:
+    def _claim(self, request: Request, filters: list[str], since: Since) -> NamedSession | None:
         """Claim the named session that a reader asks for, as nobody's: it comes again for each page."""
         name, ack, expires = session_of(request)
-        return None if name is None else self.hub.broker.claim_for_page(name, ack, expires)
+        if name is None:
+            return None
+        self.hub.broker.check_claim(None, name, filters, since)
+        return self.hub.broker.claim_for_page(name, ack, expires)
 
-    def _be_present(self, request: Request, filters: list[str]) -> None:
-        """Let who polls be present until the grace time after the answer is over."""
+    def _be_present(self, request: Request, filters: list[str]) -> tuple[bytes, str] | None:
+        """Let who reads be present until the grace time is over; return what it shows, and as which member.
+
+        None when it is not present.
+        """
         presence, member = presence_of(request)
         broker = self.hub.broker
         shown = broker.shown(filters, presence, member)
-        if shown is not None:
-            if member is None:
-                raise InvalidCommand("parameter 'member' is missing: each poll has to say who it is")
-            broker.visit(filters, shown, member)
+        if shown is None:
+            return None
+        if member is None:
+            raise InvalidCommand("parameter 'member' is missing: each poll has to say who it is")
+        broker.visit(filters, shown, member)
+        return shown, member
 
-    async def _poll(self, filters: list[str], cursor: str, wait_s: float) -> None:
+    async def _poll(
+        self,
+        filters: list[str],
+        cursor: str,
+        wait_s: float,
+        attendance: tuple[bytes, str] | None,
+        named: NamedSession | None,
+    ) -> None:
         if self.hub.is_draining:
             return
         self.hub.polls += 1
         try:
-            await Bell(self.hub).wait(filters, cursor, wait_s)
+            await Bell(self.hub).wait(filters, cursor, wait_s, attendance, named)
         finally:
             self.hub.polls -= 1
 

@@ -36,7 +36,6 @@ from extra.errors import (
     ChannelClosed,
     ExtraError,
     InvalidCommand,
-    LimitExceeded,
     NotDelivered,
     PreconditionFailed,
 )
@@ -443,11 +442,7 @@ class WebSocketFeed(Feed):
     async def _subscribe(self, command: Subscribe) -> None:
         filters = await self._filters_of(command)
         since = parse_since(command.since) if command.since is not None else Since("now")
-        named: NamedSession | None = None
-        if command.session is not None:
-            named = self.broker.claim(self.session, command.session, command.ack, command.expires)
-            since = since if named.is_new else parse_since(named.since)
-        elif command.ack is not None or command.expires is not None:
+        if command.session is None and (command.ack is not None or command.expires is not None):
             raise InvalidCommand("ack and expires: only with session")
         for name in GROUP_OPTIONS:
             if getattr(command, name) is not None:
@@ -455,22 +450,26 @@ class WebSocketFeed(Feed):
         overflow = parse_overflow(command.overflow) if command.overflow is not None else None
         broker = self.broker
         shown = broker.shown(filters, command.presence, command.member)
+        named: NamedSession | None = None
+        if command.session is not None:
+            broker.check_claim(self.session, command.session, filters, since)
+            named = broker.claim(self.session, command.session, command.ack, command.expires)
+            since = since if named.is_new else parse_since(named.since)
         replay = await broker.add_filters(
-            self.session, filters, since, retained=command.retained, replay_all=command.replay == "all"
+            self.session,
+            filters,
+            since,
+            retained=command.retained,
+            replay_all=command.replay == "all",
+            attendance=(shown, command.member or "") if shown is not None else None,
         )
         if overflow is not None:
             self.session.has_overflow = True
             self.session.outbox.overflow = overflow
-        ends = untold(broker.ends(filters), replay.after)
+        given = {message.offset for message in replay.retained}  # with the end behind it
+        ends = [each for each in untold(broker.ends(filters), replay.after) if each.offset not in given]
         if named is not None:
             broker.named.begin(named, replay.after)
-        if shown is not None:
-            try:
-                broker.be_present(self.session, filters, shown, command.member or "")
-            except LimitExceeded:
-                for topic in filters:
-                    broker.remove_filter(self.session, topic)
-                raise
         await broker.catch_up(self.session)
         answer = Subscribed(
             id=command.id, cursor=broker.cursor(), replayed=replay.count, complete=replay.complete

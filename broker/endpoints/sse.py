@@ -72,13 +72,13 @@ class EventStreams:
         try:
             named: NamedSession | None = None
             if name is not None:
+                self.hub.broker.check_claim(feed.session, name, filters, since)
                 named = self.hub.broker.claim(feed.session, name, ack, expires)
                 # What an EventSource says it has had is more than what it was sent, unless it acknowledges.
                 if not named.is_new and (named.ack or request.header("last-event-id") is None):
                     since = parse_since(named.since)
-            await feed.subscribe(filters, since, retained, named)
-            if shown is not None:
-                self.hub.broker.be_present(feed.session, filters, shown, member or "")
+            attendance = (shown, member or "") if shown is not None else None
+            await feed.subscribe(filters, since, retained, named, attendance)
         except BaseException:
             feed.detach()
             raise
@@ -136,10 +136,17 @@ class EventFeed(Feed):
         self.may_have_ended = False
 
     async def subscribe(
-        self, filters: list[str], since: Since, retained: bool | None, named: NamedSession | None = None
+        self,
+        filters: list[str],
+        since: Since,
+        retained: bool | None,
+        named: NamedSession | None = None,
+        attendance: tuple[bytes, str] | None = None,
     ) -> None:
         """Register, raising as `Broker.add_filters` does; what is there follows when the stream is open."""
-        replay = await self.broker.add_filters(self.session, filters, since, retained=retained)
+        replay = await self.broker.add_filters(
+            self.session, filters, since, retained=retained, attendance=attendance
+        )
         after, known = replay.after, replay.known
         if named is not None:
             self.broker.named.begin(named, after)

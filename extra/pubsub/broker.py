@@ -40,7 +40,7 @@ from extra.pubsub.arguments import (
     check_ttl,
 )
 from extra.pubsub.clock import Clock, SystemClock
-from extra.pubsub.ends import End
+from extra.pubsub.ends import End, topic_closed
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.gates import Gate
 from extra.pubsub.group_messages import GroupMessages
@@ -353,6 +353,7 @@ class Broker(Delivery):
             return await self.publish_message(message, key)
         self._check_message(message)
         if key is None:
+            self._check_is_not_closed(message)
             return await self.scheduler.accept(message, deliver_at, b"")
         name = digest(message.topic, key)
         await self._decided(name)
@@ -362,6 +363,7 @@ class Broker(Delivery):
         waiting = self.scheduler.schedule.by_name.get(name)
         if waiting is not None:
             return receipt_of(waiting)
+        self._check_is_not_closed(message)
         self.underway[name] = asyncio.Event()
         try:
             return await self.scheduler.accept(message, deliver_at, name)
@@ -768,12 +770,14 @@ class Broker(Delivery):
         *,
         retained: bool | None = None,
         replay_all: bool = False,
+        attendance: tuple[bytes, str] | None = None,
     ) -> Replay:
         """Subscribe a session to filters. It is held afterwards, unless there is nothing to catch up with.
 
         Then `advance` it until it is live. With `replay_all` false, a message that another filter of the
         session has brought is not replayed, unless the outbox has ever dropped any. One call at a time: a
-        session that is held because its outbox overflowed is caught up with before. The returned `Replay`
+        session that is held because its outbox overflowed is caught up with before. With an `attendance`,
+        what to show and as which member, it is present there, as `be_present` says. The returned `Replay`
         counts, and knows whether it was complete.
 
         Raises:
@@ -803,6 +807,9 @@ class Broker(Delivery):
                 kept = _up_to(stood, await self.engine.retained(filters))
             is_same_epoch, after, known = await self._start(filters, since, stood)
             self._check_session(session)
+            if attendance is not None:
+                shown, member = attendance
+                self.be_present(session, filters, shown, member)
         except BaseException:
             self._take_back(session, filters, had_filters)
             raise
@@ -827,10 +834,25 @@ class Broker(Delivery):
         """Unsubscribe a live session from a filter; return whether it was subscribed."""
         if topic_filter not in session.filters:
             return False
+        named = self.named.held.get(session.id)
+        if named is not None:
+            self._follow(named)  # without filters nobody can tell any more where it would resume
         del session.filters[topic_filter]
         self.tree.remove(topic_filter, session)
         self._leave(session, topic_filter, at_once=True)
         return True
+
+    def check_claim(self, session: Session | None, name: str, filters: list[str], since: Since) -> None:
+        """Raise what subscribing to `filters` would be refused with, before that ends who holds `name`.
+
+        Raises:
+            InvalidFilter, InvalidCommand, LimitExceeded; InvalidCursor, where there is no such session.
+        """
+        self.check_filters(filters)
+        if session is not None:
+            self._check_room(session, filters)
+        if name not in self.named.sessions:
+            self._check_reached(since)
 
     def claim(
         self, session: Session, name: str, ack: bool | None = None, expires_s: float | None = None
@@ -1101,18 +1123,26 @@ class Broker(Delivery):
         assert position is not None
         if position.epoch != self.engine.epoch():
             return False, 0, 0
+        self._check_reached(since)
+        return True, position.offset, position.known
+
+    def _check_reached(self, since: Since) -> None:
+        """Raise InvalidCursor when it is a cursor that is ahead of the log."""
+        position = since.position
+        if position is None or position.epoch != self.engine.epoch():
+            return
         if position.offset > self.delivered or position.known > self.delivered:
             raise InvalidCursor(
                 f"cursor {format_cursor(position.epoch, position.offset, position.known)!r}"
                 f" is ahead of the log, which is at {self.delivered}"
             )
-        return True, position.offset, position.known
 
     def _put_retained(self, session: Session, replay: Replay) -> None:
         limit = replay.put + replay.page_limit()
+        time = self.clock.time()
         while (message := replay.next_retained()) is not None:
             replay.put += 1
-            if not replay.is_covered(message):
+            if not replay.is_covered(message) and not message.is_expired(time):
                 session.put_retained(message)
                 replay.count += 1
             if replay.put == limit or not session.has_room():
@@ -1159,6 +1189,14 @@ class Broker(Delivery):
                 " (broker.max_payload_bytes)"
             )
         check_policy(self.engine.policy(message.topic), message)
+
+    def _check_is_not_closed(self, message: Message) -> None:
+        """Raise TopicClosed when the topic has had its last message, and this one does not open it anew.
+
+        For what is published later; what is published now the engine decides in the order of the log.
+        """
+        if message.close is not False and self.engine.end(message.topic) is not None:
+            raise topic_closed(message.topic)
 
     async def _turn(self, size: int) -> None:
         """Wait for the event loop to turn. Raises BrokerClosed."""

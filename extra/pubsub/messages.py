@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import InvalidCommand, SessionTakenOver
+from extra.errors import InvalidCommand
 from extra.pubsub.gaps import GapTeller
 from extra.pubsub.message import Gap, Message
-from extra.pubsub.named import NamedSession
+from extra.pubsub.named import NamedSession, taken_over
 from extra.pubsub.position import format_cursor, parse_since
 from extra.pubsub.session import CLOSED, HELD, Consumer, Replay, Session
 
@@ -91,15 +91,17 @@ class Messages(Consumer):
         try:
             named: NamedSession | None = None
             if self.name:
+                broker.check_claim(session, self.name, self.filters, since)
                 named = broker.claim(session, self.name, self.explicit, self.expires_s)
                 since = since if named.is_new else parse_since(named.since)
-            self.replay = await broker.add_filters(session, self.filters, since, retained=self.retained)
+            attendance = (self.shown, self.member) if self.shown is not None else None
+            self.replay = await broker.add_filters(
+                session, self.filters, since, retained=self.retained, attendance=attendance
+            )
             self.offset = self.replay.after
             self.known = max(self.replay.known, 0)
             if named is not None:
                 broker.named.begin(named, self.replay.after)
-            if self.shown is not None:
-                broker.be_present(session, self.filters, self.shown, self.member)
             if session.state == HELD:
                 await self._advance(session)  # the first look at the log, which tells whether it is complete
         except BaseException:
@@ -150,6 +152,7 @@ class Messages(Consumer):
         if self.is_taken_from:
             raise RuntimeError("one task iterates over a subscription, and another does already")
         while True:
+            session.let_go(self.broker.clock)
             entry = session.outbox.take()
             if isinstance(entry, Message):
                 self.has_begun = True
@@ -160,7 +163,7 @@ class Messages(Consumer):
                 self.has_begun = True
                 self._tell(entry)
             elif self.was_taken_over:
-                raise SessionTakenOver(f"another has claimed session {self.name[:80]!r}")
+                raise taken_over(self.name)
             elif session.state == CLOSED:
                 raise StopAsyncIteration
             elif self.may_have_ended and session.state != HELD and self.broker.have_ended(self.filters):

@@ -16,12 +16,12 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import InvalidCommand, LimitExceeded
+from extra.errors import InvalidCommand, LimitExceeded, SessionTakenOver
 from extra.pubsub.engine import Engine
 from extra.pubsub.position import format_cursor
 from extra.pubsub.session import CLOSED, Session
 
-__all__ = ["NamedSession", "NamedSessions", "check_name"]
+__all__ = ["NamedSession", "NamedSessions", "check_name", "taken_over"]
 
 KIND: Final = "session"
 """The kind of the states that keep them, by name."""
@@ -160,6 +160,18 @@ class NamedSessions:
         named.since = self.cursor(named)
         return named, former
 
+    def hold(self, named: NamedSession, holder: Session) -> None:
+        """Let who has claimed it for a page hold it while it waits. What was let go of since is nobody's.
+
+        Raises:
+            SessionTakenOver: another has claimed it since.
+        """
+        if named.holder is not None:
+            raise taken_over(named.name)
+        if self.sessions.get(named.name) is named:
+            named.holder = holder
+            self.held[holder.id] = named
+
     def cursor(self, named: NamedSession) -> str:
         """Return the cursor of where a session stands."""
         return format_cursor(self.engine.epoch(), named.offset, named.known)
@@ -278,3 +290,8 @@ def check_name(kind: str, name: str) -> None:
         raise InvalidCommand(
             f"{kind} {name[:80]!r}: a name of 1 to {NAME_LIMIT_BYTES} printable bytes without '/'"
         )
+
+
+def taken_over(name: str) -> SessionTakenOver:
+    """Return the error that says that a named session has another holder."""
+    return SessionTakenOver(f"another has claimed session {name[:80]!r}")

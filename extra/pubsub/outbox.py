@@ -20,10 +20,13 @@ kernel has driven from the processor's cache since the last one.
 
 Dropped messages are merged into one pending gap, which goes out first. Control frames are never dropped.
 
+What expires while it waits is let go of by `let_go`, which whoever takes calls before: it is no loss, and no
+gap tells of it. The last message of a topic stays, as its end comes with it.
+
 Invariants between calls: `size` is the sum over the messages held, `control_size` over the control frames;
 `newest` is None unless it holds everything; while there is a `lone` nothing else waits; `is_empty` says that
 nothing does; a pending gap implies that at least one message has been dropped
-since the last one was taken.
+since the last one was taken; nothing that waits expires before `expires_at`, or at all while that is 0.0.
 """
 
 from collections import OrderedDict
@@ -60,6 +63,7 @@ class Outbox:
         "control_size",
         "dropped",
         "entries",
+        "expires_at",
         "first",
         "form",
         "gap",
@@ -81,6 +85,7 @@ class Outbox:
         self.form = form
         self.size = 0
         self.taken = 0
+        self.expires_at = 0.0
         # The rest.
         self.limit_bytes = limit_bytes
         self.overflow = overflow
@@ -121,6 +126,7 @@ class Outbox:
             self.is_empty = False
             self.lone = message
             self.size = size
+            self.expires_at = message.expires_at
             return True
         if self.size + size > self.limit_bytes and self.size > 0:
             if self.overflow == DISCONNECT:
@@ -191,6 +197,38 @@ class Outbox:
         assert isinstance(entry, Gap), "control frames need a form"
         return entry
 
+    def let_go(self, time: float) -> bool:
+        """Let go of messages that have expired by `time`, in Unix seconds; return whether there were any.
+
+        Cost: constant as long as nothing expires; then a step per entry.
+        """
+        if self.expires_at == 0.0 or self.expires_at > time:
+            return False
+        self.expires_at = 0.0
+        self._join()
+        size = self.size
+        if self.newest is None:
+            self.entries = [
+                entry
+                for entry in self.entries[self.first :]
+                if not isinstance(entry, Message) or not self._has_let_go(entry, time)
+            ]
+            self.first = 0
+            self.messages_from = 0
+        else:
+            assert self.topics is not None
+            for topic in list(self.topics):
+                message = self.newest[topic]
+                assert isinstance(message, Message)
+                if self._has_let_go(message, time):
+                    del self.newest[topic]
+                    del self.topics[topic]
+            if not self.newest:
+                self.newest = None
+                self.topics = None
+        self.is_empty = len(self) == 0
+        return self.size < size
+
     def lowest(self) -> int:
         """Return the lowest offset that waits, of a message or of what a gap tells; 0 when there is none.
 
@@ -230,11 +268,27 @@ class Outbox:
     def _add(self, message: Message, size: int) -> None:
         """Add a message behind what waits, if anything does."""
         self._join()
+        self._note_expiry(message)
         if self.newest is None:
             self.entries.append(message)
             self.size += size
         else:
             self._replace(message, size)
+
+    def _note_expiry(self, message: Message) -> None:
+        if message.expires_at != 0.0 and (self.expires_at == 0.0 or message.expires_at < self.expires_at):
+            self.expires_at = message.expires_at
+
+    def _has_let_go(self, message: Message, time: float) -> bool:
+        """Count a message out, if it has expired; return whether it has."""
+        if message.close is True:
+            return False
+        if not message.is_expired(time):
+            self._note_expiry(message)
+            return False
+        form = self.form
+        self.size -= len(message.frame(form)) if form is not None else message.size
+        return True
 
     def _join(self) -> None:
         """Make ready for an entry behind what waits, if anything does."""

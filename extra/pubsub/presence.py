@@ -33,6 +33,8 @@ PREFIX: Final = "$presence/"
 MEMBER_LIMIT_BYTES: Final = 64
 SNAPSHOT_PLACES: Final = 10_000
 """So many topics are in one snapshot at most."""
+RUN_MESSAGES: Final = 1_000
+"""So many messages are handed at once to an engine that writes in batches."""
 SWEEP_LEAVES: Final = 2_000
 """So many leave in one sweep, some 20 ms; after a great loss of connections the others in the next ones."""
 
@@ -272,14 +274,16 @@ class Presence:
     async def _drain(self) -> None:
         try:
             while self.waiting:
-                message = self.waiting.popleft()
-                try:
-                    await self.engine.append(message)
-                except EngineUnavailable:
-                    self.waiting.appendleft(Message(message.topic, message.payload, "json"))
+                run = [self.waiting.popleft() for _ in range(min(RUN_MESSAGES, len(self.waiting)))]
+                outcomes = await self.engine.append_many(run, [b""] * len(run))
+                failed = [
+                    Message(message.topic, message.payload, "json")
+                    for message, outcome in zip(run, outcomes, strict=True)
+                    if isinstance(outcome, EngineUnavailable)
+                ]
+                if failed:
+                    self.waiting.extendleft(reversed(failed))
                     return  # the next sweep tries again
-                except ExtraError:
-                    continue
         finally:
             self.task = None
 

@@ -35,6 +35,7 @@ from typing import Final, final
 from mypy_extensions import mypyc_attr
 
 from extra.errors import ChannelClosed
+from extra.pubsub.clock import Clock
 from extra.pubsub.message import Gap, Message, WireForm
 from extra.pubsub.outbox import DISCONNECT, Outbox
 from extra.topics import FilterTree
@@ -276,6 +277,11 @@ class Session:
         """Put a frame of the endpoint's own behind what waits."""
         self.outbox.put_control(frame)
         self._wake()
+
+    def let_go(self, clock: Clock) -> None:
+        """Let go of what has expired while it waited. To be called before taking from the outbox."""
+        if self.outbox.expires_at != 0.0 and self.outbox.let_go(clock.time()):
+            self.made_room()
 
     def sleep(self) -> None:
         """Say that the outbox has been emptied, or cannot be just now: its next entry wakes the consumer."""

@@ -68,6 +68,17 @@ async def test_who_comes_late_is_told_once(daemon: Daemon, topic: str, since: st
         await pushes(socket, *ops, "pong")
 
 
+async def test_who_is_given_the_last_message_as_retained_is_told_once(daemon: Daemon, topic: str) -> None:
+    async with httpx.AsyncClient(base_url=daemon.url) as http:
+        answer = await http.put(f"/t/{topic}", content="1", headers={"Extra-Close": "true"})
+        assert answer.status_code == 201
+    async with connect(daemon.url.replace("http", "ws") + "/ws") as socket:
+        await pushes(socket, "welcome")
+        await socket.send(json.dumps({"op": "subscribe", "id": 1, "filter": topic}))
+        await socket.send(json.dumps({"op": "ping", "id": 2}))
+        await pushes(socket, "message", "end", "subscribed", "pong")
+
+
 async def test_msgpack_says_the_same(daemon: Daemon, topic: str) -> None:
     url = daemon.url.replace("http", "ws") + "/ws"
     async with connect(url, subprotocols=["extra.v1.msgpack"]) as socket:  # type: ignore[list-item]  # a NewType
@@ -152,6 +163,12 @@ async def test_publishing_is_refused_until_the_topic_is_opened_anew(daemon: Daem
         for method, target in (("POST", path), ("PUT", path), ("POST", f"{path}?close=1")):
             refused = await http.request(method, target, content="2")
             assert (refused.status_code, refused.json()["code"]) == (409, "topic_closed")
+        later = {"Extra-Deliver-After": "3600"}
+        refused = await http.post(path, content="2", headers=later)
+        assert (refused.status_code, refused.json()["code"]) == (409, "topic_closed")
+        reopening = await http.post(path, content="2", headers={**later, "Extra-Close": "false"})
+        assert reopening.status_code == 202
+        await http.delete(reopening.headers["Location"])
         batch = [{"topic": topic, "data": 1}, {"topic": f"{topic}/x", "data": 1}]
         answers = (await http.post("/publish", json=batch)).json()
         assert answers[0]["error"]["code"] == "topic_closed"

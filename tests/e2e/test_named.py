@@ -217,3 +217,30 @@ async def test_sessions_are_listed_and_let_go_of(daemon: Daemon, topic: str) -> 
             await socket.send(json.dumps({"op": "subscribe", "filter": topic, "session": "other"}))
             [error] = await pushes(socket, "error")
             assert "can have one" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"filter": "a#"}, {"filter": []}, {"filter": "a", "overflow": "x"}, {"filter": "#", "presence": True}],
+)
+async def test_what_is_refused_claims_nothing(daemon: Daemon, topic: str, fields: dict[str, object]) -> None:
+    name = topic.replace("/", "-")
+    event_stream = {"Accept": "text/event-stream"}
+    async with httpx.AsyncClient(base_url=daemon.url) as http:
+        for headers in (event_stream, {}):
+            target = f"/t/{topic}?session={name}"
+            assert (await http.get(f"{target}&since=0-x", headers=headers)).status_code == 400
+            epoch = (await http.get(f"/t/{topic}")).headers["Extra-Cursor"].partition("-")[0]
+            assert (await http.get(f"{target}&since={epoch}-999999999", headers=headers)).status_code == 400
+            assert (await http.get(f"/sessions/{name}")).status_code == 404
+        async with socket_to(daemon) as holder, socket_to(daemon) as other:
+            await subscribe(holder, topic, session=name)
+            await pushes(holder, "subscribed")
+            await pushes(other, "welcome")
+            await other.send(json.dumps({"op": "subscribe", "id": 1, "session": name, **fields}))
+            await pushes(other, "error")
+            for headers in (event_stream, {}):
+                refused = await http.get(f"/t/a%23?session={name}", headers=headers)
+                assert refused.status_code == 400
+            await publish(http, topic, 1)
+            assert [each["data"] for each in await pushes(holder, "message")] == [1]

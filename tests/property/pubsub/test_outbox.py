@@ -14,8 +14,8 @@ CONTROL_FRAMES = [b"pong;", b"subscribed;", b"goodbye;"]
 """Each is one object, that is put again and again."""
 
 
-def placed(offset: int, topic: str, payload_bytes: int) -> Message:
-    message = Message(topic, b"." * payload_bytes)
+def placed(offset: int, topic: str, payload_bytes: int, expires_at: float = 0.0) -> Message:
+    message = Message(topic, b"." * payload_bytes, expires_at=expires_at)
     message.place("e1", offset, 0.0, 0.0)
     return message
 
@@ -101,6 +101,14 @@ class Model:
             self.keeps_newest = False
         return entry
 
+    def let_go(self, time: float) -> bool:
+        expired = [each for each in self.messages if each.is_expired(time)]
+        for message in expired:
+            self.entries.remove(message)
+        if not self.entries:
+            self.keeps_newest = False
+        return bool(expired)
+
     def lowest(self) -> int:
         gaps = [each for each in [self.gap, *self.entries] if isinstance(each, Gap)]
         if any(gap.after is None for gap in gaps):
@@ -119,18 +127,23 @@ class OutboxMachine(RuleBasedStateMachine):
         self.model = Model(policy)
         self.offset = 1_000_000
         self.older_offset = 0
+        self.time = 0.0
 
-    def next_message(self, topic: str, payload_bytes: int = 0) -> Message:
+    def next_message(self, topic: str, payload_bytes: int = 0, ttl: float = 0.0) -> Message:
         self.offset += 1
-        return placed(self.offset, topic, payload_bytes)
+        return placed(self.offset, topic, payload_bytes, self.time + ttl if ttl else 0.0)
 
     def older_message(self, topic: str) -> Message:
         self.older_offset += 1
         return placed(self.older_offset, topic, 0)
 
-    @rule(topic=st.sampled_from("abcd"), payload_bytes=st.sampled_from([0, 0, 0, 0, 300, 5_000]))
-    def put(self, topic: str, payload_bytes: int) -> None:
-        message = self.next_message(topic, payload_bytes)
+    @rule(
+        topic=st.sampled_from("abcd"),
+        payload_bytes=st.sampled_from([0, 0, 0, 0, 300, 5_000]),
+        ttl=st.sampled_from([0.0, 0.0, 1.0, 2.0]),
+    )
+    def put(self, topic: str, payload_bytes: int, ttl: float) -> None:
+        message = self.next_message(topic, payload_bytes, ttl)
         assert self.outbox.put(message) == self.model.put(message)
 
     @rule(topics=st.lists(st.sampled_from("abcd"), max_size=4), is_replay=st.booleans())
@@ -182,6 +195,11 @@ class OutboxMachine(RuleBasedStateMachine):
                 return b""
             case _:
                 return entry
+
+    @rule(seconds=st.sampled_from([0.0, 1.0]))
+    def let_go(self, seconds: float) -> None:
+        self.time += seconds
+        assert self.outbox.let_go(self.time) == self.model.let_go(self.time)
 
     @rule()
     def clear(self) -> None:

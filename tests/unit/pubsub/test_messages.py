@@ -591,3 +591,13 @@ async def test_leaving_what_could_not_be_entered_does_nothing(broker: Broker) ->
     messages = broker.subscribe("a", since="then")
     await messages.__aexit__(None, None, None)
     assert (messages.dropped, messages.complete) == (0, True)
+
+
+async def test_what_has_expired_while_it_waited_is_not_given() -> None:
+    clock = FakeClock()
+    async with Broker(clock=clock) as broker, broker.subscribe("a") as messages:
+        await broker.publish("a", 1, ttl=5)
+        await broker.publish("a", 2)
+        await broker.publish("a", 3, ttl=6)
+        clock.advance(5)
+        assert await take(messages, 2) == [2, 3]

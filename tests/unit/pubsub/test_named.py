@@ -2,7 +2,7 @@
 
 import pytest
 
-from extra.errors import InvalidCommand, LimitExceeded, SessionTakenOver
+from extra.errors import InvalidCommand, InvalidCursor, InvalidFilter, LimitExceeded, SessionTakenOver
 from extra.pubsub import Broker, BrokerLimits, Message, Messages, NamedSession
 from extra.pubsub.named import SWEEP_SESSIONS
 from tests.fakes.clock import FakeClock
@@ -170,4 +170,25 @@ async def test_a_sweep_notes_how_far_a_holder_has_come() -> None:
         await publish(broker, 1, 2)
         await take(messages, 1)
         broker.sweep()
+        assert named_of(broker).offset == 1
+
+
+async def test_what_is_refused_claims_nothing() -> None:
+    async with Broker() as broker, broker.subscribe("a", session="s") as messages:
+        with pytest.raises(InvalidFilter):
+            await broker.subscribe("a#", session="s").__aenter__()
+        with pytest.raises(InvalidCursor):
+            await broker.subscribe("a", session="t", since=f"{broker.epoch()}-9").__aenter__()
+        await publish(broker, 1)
+        assert len(await take(messages, 1)) == 1
+        assert list(broker.named.sessions) == ["s"]
+
+
+async def test_what_was_given_counts_when_it_is_unsubscribed_from() -> None:
+    async with Broker() as broker:
+        async with broker.subscribe("a", session="s") as messages:
+            await publish(broker, 1, 2)
+            await take(messages, 1)
+            assert messages.session is not None
+            broker.remove_filter(messages.session, "a")
         assert named_of(broker).offset == 1

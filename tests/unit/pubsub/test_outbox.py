@@ -381,3 +381,51 @@ def test_clearing_drops_everything_uncounted(overflow: int) -> None:
     assert outbox.dropped == dropped
     put(outbox, "a5")
     assert outbox.take_bytes(1000) == b"<a 5>"
+
+
+# What expires
+
+
+@pytest.mark.parametrize("overflow", [DISCONNECT, LATEST])
+def test_what_has_expired_is_let_go_of_and_the_rest_stays(overflow: int) -> None:
+    outbox = an_outbox(overflow, room_for=5)
+    expiries = [0.0, 5.0, 9.0, 5.0, 0.0]
+    messages = [Message("abcde"[number], b"", expires_at=expiries[number]) for number in range(5)]
+    for offset, message in enumerate(messages, 1):
+        message.place("e1", offset, 0.0, 0.0)
+        if offset == 4:
+            outbox.put_gap(Gap(0, 3, "evicted"))
+        outbox.append(message)
+    assert not outbox.let_go(4.9)
+    assert outbox.let_go(5.0)
+    assert outbox.size == sum(messages[number].size for number in (0, 2, 4))
+    assert outbox.expires_at == 9.0
+    assert [outbox.take() for _ in range(5)] == [
+        messages[0],
+        messages[2],
+        Gap(0, 3, "evicted"),
+        messages[4],
+        None,
+    ]
+    assert outbox.dropped == 0
+
+
+def test_one_that_waits_alone_is_let_go_of_as_well() -> None:
+    outbox = an_outbox()
+    message = Message("a", b"", expires_at=5.0)
+    message.place("e1", 1, 0.0, 0.0)
+    outbox.put(message)
+    assert outbox.let_go(5.0)
+    assert outbox.is_empty
+    assert outbox.size == 0
+    assert not outbox.let_go(6.0)
+
+
+def test_the_last_message_of_a_topic_stays() -> None:
+    """Its end comes with it, and nothing else would tell of that."""
+    outbox = an_outbox()
+    message = Message("a", b"", expires_at=5.0, close=True)
+    message.place("e1", 1, 0.0, 0.0)
+    outbox.put(message)
+    assert not outbox.let_go(6.0)
+    assert outbox.take() is message

@@ -6,10 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extra.errors import InvalidCommand, InvalidPayload, LimitExceeded
-from extra.pubsub import Broker, BrokerLimits, Presence, check_presence, encode_shown
+from extra.errors import ExtraError, InvalidCommand, InvalidPayload, LimitExceeded
+from extra.pubsub import (
+    Broker,
+    BrokerLimits,
+    MemoryEngine,
+    Message,
+    Presence,
+    check_presence,
+    encode_shown,
+)
 from extra.pubsub.presence import SWEEP_LEAVES
 from tests.fakes.clock import FakeClock
+from tests.unit.pubsub.material import GatedEngine, settle
 
 NULL = b"null"
 
@@ -224,3 +233,32 @@ async def test_after_a_great_loss_members_leave_by_and_by() -> None:
         assert presence.count == 5
         broker.sweep()
         assert presence.count == 0
+
+
+class BatchingEngine(GatedEngine):
+    """An engine that notes how many messages were handed to it at once."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryEngine(clock=FakeClock()))
+        self.runs: list[int] = []
+
+    async def append_many(self, messages: list[Message], keys: list[bytes]) -> list[int | ExtraError]:
+        self.runs.append(len(messages))
+        return await super().append_many(messages, keys)
+
+
+async def test_what_comes_at_once_is_written_at_once_and_again_when_that_fails() -> None:
+    """An engine that writes in batches takes as long for a thousand as for one."""
+    engine = BatchingEngine()
+    async with Broker(engine, clock=FakeClock()) as broker:
+        presence = presence_of(broker)
+        engine.is_broken = True
+        for number in range(3):
+            presence.join("room", f"m{number}", NULL)
+        await settle()
+        assert engine.runs == [3]
+        engine.is_broken = False
+        presence.join("room", "m3", NULL)
+        await settle()
+        assert engine.runs == [3, 4]
+        assert await told(broker) == [("join", f"m{number}", number + 1) for number in range(4)]

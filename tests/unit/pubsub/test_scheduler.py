@@ -6,7 +6,14 @@ from random import Random
 
 import pytest
 
-from extra.errors import BrokerClosed, EngineUnavailable, InvalidCommand, InvalidTopic, LimitExceeded
+from extra.errors import (
+    BrokerClosed,
+    EngineUnavailable,
+    InvalidCommand,
+    InvalidTopic,
+    LimitExceeded,
+    TopicClosed,
+)
 from extra.pubsub import Broker, BrokerLimits, Engine, MemoryEngine, Message, Policy, PolicyTable
 from extra.pubsub.scheduler import KIND
 from tests.fakes.clock import FakeClock
@@ -187,6 +194,20 @@ async def test_what_may_no_longer_be_published_is_given_up_and_told(
         assert "is not published: topic 'a' retains nothing" in caplog.text
         assert broker.figures()["scheduled_refused"] == 1
         assert broker.figures()["scheduled_messages"] == 0
+
+
+async def test_nothing_is_scheduled_on_a_topic_that_has_ended() -> None:
+    office = Office("memory")
+    async with office.broker() as broker:
+        first = await broker.publish("a", 1, deliver_at=office.at(1.0), key="k")
+        await broker.publish("a", 2, close=True)
+        for key in (None, "l"):
+            with pytest.raises(TopicClosed):
+                await broker.publish("a", 3, deliver_at=office.at(1.0), key=key)
+        again = await broker.publish("a", 1, deliver_at=office.at(1.0), key="k")
+        assert again.scheduled == first.scheduled
+        await broker.publish("a", 4, deliver_at=office.at(0.5), close=False)
+        assert await office.wait(broker, 1.0) == [2, 4, 1]
 
 
 async def test_a_key_schedules_once_and_counts_when_it_is_published(office: Office) -> None:

@@ -10,6 +10,7 @@ from broker.endpoints.hub import Hub
 from extra.errors import BrokerClosed, InvalidCommand
 from extra.pubsub import BrokerLimits, Message, parse_since
 from extra.pubsub.pace import STRETCH_BYTES
+from tests.fakes.clock import FakeClock
 from tests.fakes.wire import FakeStream
 from tests.unit.broker.endpoints.driving import running_hub
 
@@ -235,3 +236,36 @@ async def test_a_closed_broker_opens_no_session() -> None:
         with pytest.raises(BrokerClosed):
             EventsFeed(hub)
         feed.detach()
+
+
+async def test_what_has_expired_while_the_wire_took_nothing_is_not_written() -> None:
+    async with running_hub() as hub:
+        feed, wire = await opened(hub)
+        wire.writable = False
+        await hub.broker.publish("a", "x", ttl=5)
+        await hub.broker.publish("a", "x")
+        await asyncio.sleep(0)
+        clock = hub.broker.clock
+        assert isinstance(clock, FakeClock)
+        clock.advance(5)
+        wire.writable = True
+        feed.writable()
+        await asyncio.sleep(0)
+        assert wire.written == [event(2)]
+
+
+async def test_who_waits_for_room_has_it_when_what_waited_has_expired() -> None:
+    async with running_hub(limits=BrokerLimits(outbox_limit_bytes=1000)) as hub:
+        feed, wire = await opened(hub)
+        wire.writable = False
+        await hub.broker.publish("a", "x" * 600, ttl=5)
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(feed.session.wait_for_room())
+        await asyncio.sleep(0)
+        clock = hub.broker.clock
+        assert isinstance(clock, FakeClock)
+        clock.advance(5)
+        wire.writable = True
+        feed.writable()
+        await waiting
+        assert wire.written == []

@@ -11,9 +11,10 @@ from broker.endpoints.hub import Hub
 from broker.endpoints.read import Bell, Reader
 from broker.endpoints.reasons import NotAcceptable
 from broker.settings import PollSettings, Settings
-from extra.errors import InvalidCommand, InvalidCursor, InvalidFilter
+from extra.errors import InvalidCommand, InvalidCursor, InvalidFilter, SessionTakenOver
 from extra.http import Response
 from extra.payloads import JSONValue
+from tests.fakes.clock import FakeClock
 from tests.unit.broker.endpoints.driving import (
     body_of,
     fields_of,
@@ -45,6 +46,12 @@ async def waiting(hub: Hub, target: str, headers: dict[str, str] | None = None) 
         await asyncio.sleep(0)
     assert not task.done()
     return task
+
+
+def clock_of(hub: Hub) -> FakeClock:
+    clock = hub.broker.clock
+    assert isinstance(clock, FakeClock)
+    return clock
 
 
 def offsets(response: Response) -> list[JSONValue]:
@@ -324,3 +331,60 @@ async def test_a_bell_rings_when_the_broker_is_closed(hub: Hub) -> None:
     await task
     bell.overflowed()
     bell.wake()
+
+
+async def test_who_waits_is_present_until_the_grace_time_after_it(hub: Hub) -> None:
+    clock, presence = clock_of(hub), hub.broker.presence
+    poll = await waiting(hub, "/t/a?wait=60&presence=true&member=m")
+    clock.advance(30)
+    hub.tick()
+    assert presence.count == 1
+    await publish(hub, 1)
+    await poll
+    clock.advance(presence.grace_s - 1)
+    hub.tick()
+    assert presence.count == 1
+    clock.advance(1)
+    hub.tick()
+    assert presence.count == 0
+
+
+async def test_a_named_session_is_kept_while_somebody_waits(hub: Hub) -> None:
+    clock = clock_of(hub)
+    target = "/t/a?session=s&expires=5&since=now&wait=60"
+    poll = await waiting(hub, target)
+    clock.advance(30)
+    hub.tick()
+    await publish(hub, 1)
+    assert offsets(await poll) == [1]
+    await publish(hub, 1)
+    assert offsets(await read(hub, target)) == [2], "it goes on where it stood"
+    clock.advance(5)
+    hub.tick()
+    assert not hub.broker.named.sessions
+
+
+async def test_who_waits_is_told_that_the_session_has_been_claimed(hub: Hub) -> None:
+    target = "/t/a?session=s&wait=60"
+    older = await waiting(hub, target)
+    newer = await waiting(hub, target)
+    response = await older
+    assert (response.status, fields_of(response)["code"]) == (409, "session_taken_over")
+    await publish(hub, 1)
+    assert offsets(await newer) == [1]
+    again = await waiting(hub, target)
+    async with hub.broker.subscribe("a", session="s", ack=True) as messages:
+        assert (await again).status == 409
+        await publish(hub, 1)
+        assert (await anext(messages)).offset == 2
+        with pytest.raises(SessionTakenOver, match="claimed session 's'"):
+            await Bell(hub).wait(["a"], "e1-2", 60, None, hub.broker.named.find("s"))
+    assert not hub.broker.sessions
+
+
+async def test_who_waits_reads_on_when_the_session_is_let_go_of(hub: Hub) -> None:
+    poll = await waiting(hub, "/t/a?session=s&wait=60")
+    hub.broker.named.remove("s")
+    await publish(hub, 1)
+    assert offsets(await poll) == [1]
+    assert not hub.broker.named.held

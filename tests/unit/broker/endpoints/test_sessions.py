@@ -472,6 +472,21 @@ async def test_a_subscription_that_fails_takes_nothing_with_it() -> None:
         assert sorted(found, key=str) == [("error", None), ("message", "a")]
 
 
+async def test_who_cannot_be_present_keeps_what_it_had_and_is_given_nothing_more() -> None:
+    async with running_hub(limits=BrokerLimits(presence_limit_members=1)) as hub:
+        client = await connect(hub)
+        await hub.broker.publish("b", 1)
+        await client.ask(op="subscribe", id=1, filter="here", presence=True)
+        await client.ask(op="subscribe", id=2, filter="a")
+        for topic in ("a", "b"):
+            refused = await client.ask(op="subscribe", id=3, filter=topic, since="start", presence=True)
+            assert (refused["op"], refused["code"]) == ("error", "limit_exceeded")
+        for topic in ("a", "b"):
+            await hub.broker.publish(topic, 2)
+        assert [push["topic"] for push in await client.pushes()] == ["a"]
+        assert hub.broker.presence.count == 1
+
+
 class AwayEngine(SlowEngine):
     """An engine that cannot be reached."""
 
