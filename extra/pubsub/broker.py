@@ -208,7 +208,7 @@ class Broker(Delivery):
         for name, offset, made_at in self.engine.remembered():
             self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
         self.is_open = True
-        self.named.restore()
+        self.named.restore(self.clock.time())
         self.groups.restore()
         self.scheduler.restore()
         self.scheduler.deliver()

@@ -84,13 +84,17 @@ class NamedSessions:
         self.expired_total = 0
         self.taken_over_total = 0
 
-    def restore(self) -> None:
-        """Read back those from before the start; of another epoch there are none."""
+    def restore(self, now: float) -> None:
+        """Read back those from before the start; of another epoch there are none.
+
+        Who was held when the run before was cut off is waited for from now on.
+        """
         epoch, head = self.engine.epoch(), self.engine.head()
         for name, value in self.engine.states(KIND):
             try:
                 kept = json.loads(value)
-                offset, expires_s, seen_at = int(kept["offset"]), float(kept["expires"]), float(kept["seen"])
+                offset, expires_s = int(kept["offset"]), float(kept["expires"])
+                seen_at = float(kept["seen"]) or now
                 is_ours = kept["epoch"] == epoch and offset <= head
                 named = NamedSession(name, offset, bool(kept["ack"]), expires_s, seen_at)
                 named.known = int(kept["known"])
@@ -170,6 +174,7 @@ class NamedSessions:
             raise taken_over(named.name)
         if self.sessions.get(named.name) is named:
             named.holder = holder
+            named.is_moved = True
             self.held[holder.id] = named
 
     def cursor(self, named: NamedSession) -> str:
@@ -278,7 +283,7 @@ class NamedSessions:
             "known": named.known,
             "ack": named.ack,
             "expires": named.expires_s,
-            "seen": named.seen_at,
+            "seen": 0.0 if named.holder is not None else named.seen_at,
         }
         self.engine.keep_state(KIND, named.name, json.dumps(kept, separators=(",", ":")).encode())
 

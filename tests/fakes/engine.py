@@ -3,9 +3,9 @@
 import asyncio
 from random import Random
 
-from extra.pubsub import Delivery, End, Engine, MemoryEngine, Message, Policy, PolicyTable, Slice
+from extra.pubsub import Clock, Delivery, End, Engine, MemoryEngine, Message, Policy, PolicyTable, Slice
 
-__all__ = ["SlowEngine"]
+__all__ = ["Remembering", "SlowEngine"]
 
 
 class SlowEngine(Engine):
@@ -93,3 +93,17 @@ class SlowEngine(Engine):
         """Let others run for a while."""
         for _ in range(self.random.randint(0, self.most_turns)):
             await asyncio.sleep(0)
+
+
+class Remembering(SlowEngine):
+    """Remembers states, as an engine with a store does."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(MemoryEngine(clock=clock), Random(1), 0)
+        self.written: dict[tuple[str, str], bytes] = {}
+
+    def keep_state(self, kind: str, name: str, value: bytes) -> None:
+        self.written[kind, name] = value
+
+    def states(self, kind: str) -> list[tuple[str, bytes]]:
+        return [(name, value) for (each, name), value in self.written.items() if each == kind and value]

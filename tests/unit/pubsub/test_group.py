@@ -32,7 +32,7 @@ from extra.pubsub import (
 )
 from extra.pubsub.group import ASLEEP_AFTER_S
 from tests.fakes.clock import FakeClock
-from tests.fakes.engine import SlowEngine
+from tests.fakes.engine import Remembering, SlowEngine
 from tests.unit.pubsub.material import settle
 
 
@@ -607,20 +607,6 @@ async def test_closing_the_broker_ends_the_iteration() -> None:
         await messages.__aenter__()
     with pytest.raises(RuntimeError, match="enter the share first"):
         await anext(Broker().group("g", "a"))
-
-
-class Remembering(SlowEngine):
-    """Remembers states, as an engine with a store does."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__(MemoryEngine(clock=clock), Random(1), 0)
-        self.written: dict[tuple[str, str], bytes] = {}
-
-    def keep_state(self, kind: str, name: str, value: bytes) -> None:
-        self.written[kind, name] = value
-
-    def states(self, kind: str) -> list[tuple[str, bytes]]:
-        return [(name, value) for (each, name), value in self.written.items() if each == kind and value]
 
 
 async def test_it_is_kept_with_its_position_and_its_tries() -> None:

@@ -6,6 +6,7 @@ from extra.errors import InvalidCommand, InvalidCursor, InvalidFilter, LimitExce
 from extra.pubsub import Broker, BrokerLimits, Message, Messages, NamedSession
 from extra.pubsub.named import SWEEP_SESSIONS
 from tests.fakes.clock import FakeClock
+from tests.fakes.engine import Remembering
 
 
 async def take(messages: Messages, count: int) -> list[Message]:
@@ -192,3 +193,26 @@ async def test_what_was_given_counts_when_it_is_unsubscribed_from() -> None:
             assert messages.session is not None
             broker.remove_filter(messages.session, "a")
         assert named_of(broker).offset == 1
+
+
+async def test_who_was_there_when_a_crash_came_finds_its_session_again() -> None:
+    clock = FakeClock()
+    engine = Remembering(clock)
+    async with Broker(engine, clock=clock) as broker:
+        async with broker.subscribe("a", session="s", expires=100):
+            for _ in range(10):
+                clock.advance(100)
+                broker.sweep()
+            after = Broker(engine, clock=clock)
+            after.named.restore(clock.time())
+            for seconds, there in ((99, {"s"}), (2, set())):
+                clock.advance(seconds)
+                after.named.sweep(clock.time(), 0)
+                assert set(after.named.sessions) == there
+        broker.sweep()
+        clock.advance(60)
+        after = Broker(engine, clock=clock)
+        after.named.restore(clock.time())
+        clock.advance(60)
+        after.named.sweep(clock.time(), 0)
+        assert after.named.sessions == {}
