@@ -9,6 +9,7 @@ noticed when something is written to it: aiohttp does not tell before.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from aiohttp import WSMsgType, web
@@ -78,10 +79,11 @@ async def _answer(application: ASGI, request: web.Request, scope: Scope) -> web.
                 response.headers.add(name, value)
             elif name == "content-length":
                 response.content_length = int(value)
-        await response.prepare(request)
-        async for part in call.parts():
-            await response.write(part)
-        await response.write_eof()
+        with suppress(ConnectionResetError):  # the client has gone, which is no error of anybody's
+            await response.prepare(request)
+            async for part in call.parts():
+                await response.write(part)
+            await response.write_eof()
         return response
 
 

@@ -35,9 +35,9 @@ class Mounted(Service):
         if interface == "asgi2":
             application = asgi3_of_asgi2(application)
         elif interface == "wsgi":
-            from a2wsgi import WSGIMiddleware  # an optional dependency
+            from extra.bridges.wsgi import asgi_of_wsgi  # which needs a2wsgi, an optional dependency
 
-            application = WSGIMiddleware(application)
+            application = asgi_of_wsgi(application)
             lifespan = "off"
         self._host = _Host(application, "/" + prefix.strip("/"), lifespan)
 

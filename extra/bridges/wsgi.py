@@ -22,12 +22,15 @@ from extra.bridges.asgi_host import ASGIHost
 from extra.bridges.asgi_wires import Message, Receive, Scope, Send
 from extra.bridges.messaging import MessagingApplication, asgi_of_messaging, messaging_of_asgi
 
-__all__ = ["WSGIApplication", "WSGIHost", "messaging_of_wsgi", "wsgi", "wsgi_of_messaging"]
+__all__ = ["WSGIApplication", "WSGIHost", "asgi_of_wsgi", "messaging_of_wsgi", "wsgi", "wsgi_of_messaging"]
 
 WORKERS: Final = 32
 """Threads that a WSGI application has, each for one request."""
 
 STOP_TIMEOUT_S: Final = 30.0
+
+TAKER: Final = "extra.taker"
+"""In the scope of a request to a WSGI application: its `_Taker`."""
 
 CALL: Final = "extra.call"
 """In the environment of a request: its `_Call`."""
@@ -39,8 +42,56 @@ class WSGIHost(ASGIHost):
     """One WSGI application, in threads."""
 
     def __init__(self, application: Callable[..., object], *, workers: int = WORKERS) -> None:
-        hosted = WSGIMiddleware(cast("Any", application), workers=workers)  # whatever it calls its types
-        super().__init__(cast("Any", hosted), lifespan="off")  # likewise
+        super().__init__(asgi_of_wsgi(application, workers=workers), lifespan="off")
+
+
+def asgi_of_wsgi(application: Callable[..., object], *, workers: int = WORKERS) -> ASGI:
+    """Return a WSGI application as one of ASGI 3, for HTTP alone. It runs in threads, one for a request."""
+    lasting = partial(taken_from, application)
+    inner: Any = WSGIMiddleware(cast("Any", lasting), workers=workers)  # whatever it calls its types
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        taker = _Taker(send)
+        await inner({**scope, TAKER: taker}, receive, taker.send)
+        if taker.error is not None and not isinstance(taker.error, OSError):
+            raise taker.error
+
+    return call
+
+
+class _Taker:
+    """Takes a response, or what is left of it, to its end.
+
+    What it raised would end a2wsgi's sender, and leave its thread waiting for ever to hand over more.
+    """
+
+    __slots__ = ("_send", "error")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.error: Exception | None = None  # why it takes no more; OSError when the client has gone
+
+    async def send(self, message: Message) -> None:
+        if self.error is None:
+            try:
+                await self._send(message)
+            except Exception as error:  # noqa: BLE001  # raised when the thread has ended
+                self.error = error
+
+
+def taken_from(
+    application: Callable[..., Any], environ: dict[str, Any], start_response: Callable[..., Any]
+) -> Iterator[bytes]:
+    """Iterate over a response, in its thread, for as long as it is taken."""
+    taker: _Taker = environ["asgi.scope"][TAKER]
+    parts = application(environ, start_response)
+    try:
+        for part in parts:
+            yield part
+            if taker.error is not None:
+                return
+    finally:
+        getattr(parts, "close", lambda: None)()
 
 
 class WSGIApplication:
@@ -167,5 +218,4 @@ def wsgi_of_messaging(application: MessagingApplication) -> WSGIApplication:
 
 def messaging_of_wsgi(application: Callable[..., object], *, workers: int = WORKERS) -> MessagingApplication:
     """Return a WSGI application as one of messages. It runs in threads."""
-    hosted = WSGIMiddleware(cast("Any", application), workers=workers)  # whatever it calls its types
-    return messaging_of_asgi(cast("Any", hosted))  # likewise
+    return messaging_of_asgi(asgi_of_wsgi(application, workers=workers))

@@ -136,21 +136,26 @@ def host_ours(application: object) -> Loaded:
 
 
 def interface_of(application: object) -> Interface:
-    """Return what an application is, by how it can be called."""
+    """Return what an application is, by how it can be called. Raises LoadError if it is none."""
     if isinstance(application, Service | Services | ASGIApplication):
         return "services"
     if isinstance(application, type) and issubclass(application, Service):
         return "services"
     if not callable(application):
         raise LoadError(f"{application!r} is no application: it cannot be called")
-    if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(type(application).__call__):
-        return "asgi3"
     try:
-        parameters = [
-            each
-            for each in inspect.signature(application).parameters.values()
-            if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and each.default is each.empty
-        ]
+        parameters = list(inspect.signature(application).parameters.values())
     except (TypeError, ValueError):
         return "asgi3"
-    return {1: "asgi2", 2: "wsgi"}.get(len(parameters), "asgi3")  # type: ignore[return-value]  # of those
+    if not parameters:
+        raise LoadError(
+            f"{application!r} takes no arguments, as applications do: is it a factory (--factory)?"
+        )
+    if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(type(application).__call__):
+        return "asgi3"
+    needed = [
+        each
+        for each in parameters
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and each.default is each.empty
+    ]
+    return {1: "asgi2", 2: "wsgi"}.get(len(needed), "asgi3")  # type: ignore[return-value]  # of those

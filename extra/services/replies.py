@@ -34,6 +34,9 @@ REPLY_TO: Final = "reply-to"
 CORRELATION: Final = "correlation-id"
 ERROR: Final = "error"
 
+INTERNAL: Final = "internal error"
+"""What is told of a failure that is none of whoever asks."""
+
 
 class NobodyServes(ServiceUnavailable):
     """Nobody is subscribed to the topic of a request."""
@@ -169,9 +172,13 @@ class Replier:
             reply = {CORRELATION: headers.get(CORRELATION, "")}
             if error:
                 reply[ERROR] = error
-            await broker.publish(topic, answer, headers=reply)
+            try:
+                await broker.publish(topic, answer, headers=reply)
+            except ExtraError as refused:
+                logger.warning("%s: the reply cannot be published: %s", self.name, refused)
+                await broker.publish(topic, INTERNAL, headers={**reply, ERROR: ExtraError.code})
         except ExtraError as refused:
-            logger.warning("%s: the reply cannot be published: %s", self.name, refused)
+            logger.warning("%s: nobody can be told that it has failed: %s", self.name, refused)
         finally:
             self._room.release()
 
@@ -186,7 +193,7 @@ class Replier:
             return str(error), error.code
         except Exception:
             logger.exception("%s has failed at offset %d", self.name, message.offset)
-            return "internal error", ExtraError.code
+            return INTERNAL, ExtraError.code
 
     async def _call(self, message: Message, values: dict[str, object]) -> object:
         signature = self._signature

@@ -1,6 +1,7 @@
 """Our applications in aiohttp, with its own client."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -57,12 +58,13 @@ async def test_sub_application_answers() -> None:
     assert kit.events == ["start", "stop"]
 
 
-async def test_client_that_leaves_ends_the_stream() -> None:
+async def test_client_that_leaves_ends_the_stream(caplog: pytest.LogCaptureFixture) -> None:
     kit = Kit()
     async with served(mounted(kit)) as session:
         async with session.get("/inner/endless") as answer:
             assert await answer.content.readline() == b"tick\n"
         await until(lambda: "closed" in kit.events)
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 async def test_streams_end_when_aiohttp_shuts_down() -> None:

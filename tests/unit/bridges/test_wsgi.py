@@ -1,8 +1,9 @@
 """WSGI, both ways, under the validator of the standard library."""
 
+import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
@@ -30,6 +31,38 @@ async def test_wsgi_application_answers_on_our_server() -> None:
         assert ("x-y", "z") in [(name.lower(), value) for name, value in response.headers]
         assert not isinstance(response.body, bytes)
         assert b"".join([part async for part in response.body]) == b"POST /a b c=d abc"
+
+
+async def test_client_that_leaves_frees_the_thread() -> None:
+    closed: list[str] = []
+
+    def endless(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        try:
+            while environ["PATH_INFO"] == "/endless":
+                yield b"x"
+        finally:
+            closed.append(environ["PATH_INFO"])
+
+    async with WSGIHost(endless, workers=1) as host:
+        for _ in range(2):
+            response = await host.handle(Request("GET", b"/endless", []))
+            assert isinstance(response.body, AsyncGenerator)
+            assert await anext(response.body) == b"x"
+            await response.body.aclose()
+        async with asyncio.timeout(5):
+            assert (await host.handle(Request("GET", b"/", []))).status == 200
+    assert closed == ["/endless", "/endless", "/"]
+
+
+async def test_part_that_is_no_bytes_is_an_error_and_frees_the_thread() -> None:
+    def wrong(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[object]:
+        start_response("200 OK", [])
+        return ["text"] * 100
+
+    async with WSGIHost(wrong, workers=1) as host, asyncio.timeout(5):
+        for _ in range(2):
+            assert (await host.handle(Request("GET", b"/", []))).status == 500
 
 
 def environ_of(method: str, path: str, body: bytes = b"") -> dict[str, Any]:

@@ -147,3 +147,12 @@ async def test_application_of_ours_need_not_be_made_of_services() -> None:
 async def test_what_cannot_be_served_is_refused(application: object, interface: Any) -> None:
     with pytest.raises(LoadError, match="is no"):
         host(application, interface=interface)
+
+
+async def make() -> None: ...
+
+
+@pytest.mark.parametrize("factory", [lambda: asgi3, make])
+def test_factory_that_is_taken_for_an_application_is_told(factory: object) -> None:
+    with pytest.raises(LoadError, match=r"is it a factory \(--factory\)\?"):
+        host(factory)
