@@ -72,7 +72,6 @@ class Groups:
         check_name(KIND, name)
         broker.check_filters(filters)
         filters = list(dict.fromkeys(filters))
-        is_new = False
         group = self.groups.get(name)
         if group is None:
             terms = settle_terms(filters, options, limits.group_expiry_s)
@@ -84,20 +83,21 @@ class Groups:
                 group = Group(broker, name, terms, after)
                 group.since = None if since.kind == "now" else since
                 self.groups[name] = group
-                is_new = True
-        is_new = group.admit(filters, options, limits.group_expiry_s) or is_new
+        if group.admit(filters, options, limits.group_expiry_s):
+            group.is_kept = False
         if member.id not in group.members and len(group.members) >= limits.group_members_limit:
             raise LimitExceeded(
                 f"group {name[:80]!r} has {len(group.members)} members (broker.group_members_limit)"
             )
         group.join(member)
-        if is_new:
+        if not group.is_kept:
             self._keep(group)
             try:
                 await broker.engine.settled()
             except BaseException:
                 group.leave(member)
                 raise
+            group.is_kept = True
         return group
 
     def acknowledge(self, name: str, member_id: str, offsets: list[int]) -> Group:
@@ -212,6 +212,7 @@ class Groups:
         for each in tries:
             group.tries[_whole(each[0])] = (_whole(each[1]), _number(each[2]))
         group.is_moved = False
+        group.is_kept = True
         return group
 
 

@@ -653,6 +653,30 @@ async def test_it_is_kept_with_its_position_and_its_tries() -> None:
     assert engine.written["group", "bad"] == engine.written["group", "old"] == b""
 
 
+class Full(Remembering):
+    """Cannot write what it remembers."""
+
+    is_full = True
+
+    async def settled(self) -> None:
+        if self.is_full:
+            raise EngineUnavailable("no space left")
+
+
+async def test_nobody_is_in_a_group_that_cannot_be_kept() -> None:
+    clock = FakeClock()
+    engine = Full(clock)
+    async with Broker(engine, clock=clock) as broker:
+        for _ in range(2):
+            with pytest.raises(EngineUnavailable, match="no space left"):
+                await broker.group("g", "a").__aenter__()
+            assert broker.groups.find("g").members == {}
+        engine.is_full = False
+        async with broker.group("g", "a") as messages:
+            await publish(broker, 1)
+            assert await data(messages, 1) == [1]
+
+
 async def test_members_that_a_crash_has_ended_find_their_group_again() -> None:
     clock = FakeClock()
     engine = Remembering(clock)
