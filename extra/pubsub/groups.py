@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import GroupConflict, InvalidCommand, LimitExceeded, NotDelivered
+from extra.errors import BrokerClosed, GroupConflict, InvalidCommand, LimitExceeded, NotDelivered
 from extra.pubsub.group import Group
 from extra.pubsub.group_member import GroupMember, Refusal
 from extra.pubsub.group_options import GroupOptions, Terms, settle_terms
@@ -72,6 +72,8 @@ class Groups:
         check_name(KIND, name)
         broker.check_filters(filters)
         filters = list(dict.fromkeys(filters))
+        if not broker.is_open:
+            raise BrokerClosed("the broker is not open")
         group = self.groups.get(name)
         if group is None:
             terms = settle_terms(filters, options, limits.group_expiry_s)

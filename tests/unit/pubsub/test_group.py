@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from extra.errors import (
+    BrokerClosed,
     EngineUnavailable,
     GroupConflict,
     InvalidCommand,
@@ -603,6 +604,8 @@ async def test_closing_the_broker_ends_the_iteration() -> None:
         await take(messages, 1)
         await broker.close()
         assert [message async for message in messages] == []
+    with pytest.raises(BrokerClosed):
+        await broker.group("g", "a").__aenter__()
     with pytest.raises(RuntimeError, match="entered once"):
         await messages.__aenter__()
     with pytest.raises(RuntimeError, match="enter the share first"):
