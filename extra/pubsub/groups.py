@@ -64,7 +64,8 @@ class Groups:
 
         Raises:
             GroupConflict: its members have other filters or options.
-            InvalidCommand: the name or an option is not one. LimitExceeded: too many groups, or members.
+            InvalidCommand: the name or an option is not one.
+            LimitExceeded: too many groups, members, or bytes of filters.
             InvalidFilter, InvalidCursor, InvalidTopic, EngineUnavailable, BrokerClosed.
         """
         broker = self.broker
@@ -72,6 +73,12 @@ class Groups:
         check_name(KIND, name)
         broker.check_filters(filters)
         filters = list(dict.fromkeys(filters))
+        size = sum([len(topic_filter) for topic_filter in filters])
+        if size > limits.subscriptions_limit_bytes:
+            raise LimitExceeded(
+                f"topic filters of {size} bytes are more than {limits.subscriptions_limit_bytes}"
+                " (broker.subscriptions_limit_bytes)"
+            )
         if not broker.is_open:
             raise BrokerClosed("the broker is not open")
         group = self.groups.get(name)

@@ -538,12 +538,14 @@ async def test_the_window_is_bounded_in_bytes_and_the_log_has_the_rest() -> None
 
 
 async def test_limits_of_groups_and_members() -> None:
-    limits = BrokerLimits(groups_limit=1, group_members_limit=1)
+    limits = BrokerLimits(groups_limit=1, group_members_limit=1, subscriptions_limit_bytes=10)
     async with a_broker(limits) as (broker, _), broker.group("g", "a"):
         with pytest.raises(LimitExceeded, match=r"\(broker.groups_limit\)"):
             await broker.group("h", "a").__aenter__()
         with pytest.raises(LimitExceeded, match=r"\(broker.group_members_limit\)"):
             await broker.group("g", "a").__aenter__()
+        with pytest.raises(LimitExceeded, match=r"of 12 bytes .* \(broker.subscriptions_limit_bytes\)"):
+            await broker.group("i", "abcdef", "ghijkl").__aenter__()
 
 
 async def test_acknowledging_what_one_does_not_hold() -> None:
