@@ -96,6 +96,7 @@ class Group(Consumer):
         self.idle_since = broker.clock.now()
         self.seen_at = broker.clock.time()
         self.is_moved = True
+        self.is_kept = False  # as it is now: filters and options
         self.is_scheduled = False
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = 0.0

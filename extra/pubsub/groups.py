@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import GroupConflict, InvalidCommand, LimitExceeded, NotDelivered
+from extra.errors import BrokerClosed, GroupConflict, InvalidCommand, LimitExceeded, NotDelivered
 from extra.pubsub.group import Group
 from extra.pubsub.group_member import GroupMember, Refusal
 from extra.pubsub.group_options import GroupOptions, Terms, settle_terms
@@ -64,7 +64,8 @@ class Groups:
 
         Raises:
             GroupConflict: its members have other filters or options.
-            InvalidCommand: the name or an option is not one. LimitExceeded: too many groups, or members.
+            InvalidCommand: the name or an option is not one.
+            LimitExceeded: too many groups, members, or bytes of filters.
             InvalidFilter, InvalidCursor, InvalidTopic, EngineUnavailable, BrokerClosed.
         """
         broker = self.broker
@@ -72,7 +73,14 @@ class Groups:
         check_name(KIND, name)
         broker.check_filters(filters)
         filters = list(dict.fromkeys(filters))
-        is_new = False
+        size = sum([len(topic_filter) for topic_filter in filters])
+        if size > limits.subscriptions_limit_bytes:
+            raise LimitExceeded(
+                f"topic filters of {size} bytes are more than {limits.subscriptions_limit_bytes}"
+                " (broker.subscriptions_limit_bytes)"
+            )
+        if not broker.is_open:
+            raise BrokerClosed("the broker is not open")
         group = self.groups.get(name)
         if group is None:
             terms = settle_terms(filters, options, limits.group_expiry_s)
@@ -84,20 +92,21 @@ class Groups:
                 group = Group(broker, name, terms, after)
                 group.since = None if since.kind == "now" else since
                 self.groups[name] = group
-                is_new = True
-        is_new = group.admit(filters, options, limits.group_expiry_s) or is_new
+        if group.admit(filters, options, limits.group_expiry_s):
+            group.is_kept = False
         if member.id not in group.members and len(group.members) >= limits.group_members_limit:
             raise LimitExceeded(
                 f"group {name[:80]!r} has {len(group.members)} members (broker.group_members_limit)"
             )
         group.join(member)
-        if is_new:
+        if not group.is_kept:
             self._keep(group)
             try:
                 await broker.engine.settled()
             except BaseException:
                 group.leave(member)
                 raise
+            group.is_kept = True
         return group
 
     def acknowledge(self, name: str, member_id: str, offsets: list[int]) -> Group:
@@ -212,6 +221,7 @@ class Groups:
         for each in tries:
             group.tries[_whole(each[0])] = (_whole(each[1]), _number(each[2]))
         group.is_moved = False
+        group.is_kept = True
         return group
 
 

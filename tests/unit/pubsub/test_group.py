@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from extra.errors import (
+    BrokerClosed,
     EngineUnavailable,
     GroupConflict,
     InvalidCommand,
@@ -537,12 +538,14 @@ async def test_the_window_is_bounded_in_bytes_and_the_log_has_the_rest() -> None
 
 
 async def test_limits_of_groups_and_members() -> None:
-    limits = BrokerLimits(groups_limit=1, group_members_limit=1)
+    limits = BrokerLimits(groups_limit=1, group_members_limit=1, subscriptions_limit_bytes=10)
     async with a_broker(limits) as (broker, _), broker.group("g", "a"):
         with pytest.raises(LimitExceeded, match=r"\(broker.groups_limit\)"):
             await broker.group("h", "a").__aenter__()
         with pytest.raises(LimitExceeded, match=r"\(broker.group_members_limit\)"):
             await broker.group("g", "a").__aenter__()
+        with pytest.raises(LimitExceeded, match=r"of 12 bytes .* \(broker.subscriptions_limit_bytes\)"):
+            await broker.group("i", "abcdef", "ghijkl").__aenter__()
 
 
 async def test_acknowledging_what_one_does_not_hold() -> None:
@@ -603,6 +606,8 @@ async def test_closing_the_broker_ends_the_iteration() -> None:
         await take(messages, 1)
         await broker.close()
         assert [message async for message in messages] == []
+    with pytest.raises(BrokerClosed):
+        await broker.group("g", "a").__aenter__()
     with pytest.raises(RuntimeError, match="entered once"):
         await messages.__aenter__()
     with pytest.raises(RuntimeError, match="enter the share first"):
@@ -637,6 +642,30 @@ async def test_it_is_kept_with_its_position_and_its_tries() -> None:
     once_more.groups.restore()
     assert set(once_more.groups.groups) == {"g"}
     assert engine.written["group", "bad"] == engine.written["group", "old"] == b""
+
+
+class Full(Remembering):
+    """Cannot write what it remembers."""
+
+    is_full = True
+
+    async def settled(self) -> None:
+        if self.is_full:
+            raise EngineUnavailable("no space left")
+
+
+async def test_nobody_is_in_a_group_that_cannot_be_kept() -> None:
+    clock = FakeClock()
+    engine = Full(clock)
+    async with Broker(engine, clock=clock) as broker:
+        for _ in range(2):
+            with pytest.raises(EngineUnavailable, match="no space left"):
+                await broker.group("g", "a").__aenter__()
+            assert broker.groups.find("g").members == {}
+        engine.is_full = False
+        async with broker.group("g", "a") as messages:
+            await publish(broker, 1)
+            assert await data(messages, 1) == [1]
 
 
 async def test_members_that_a_crash_has_ended_find_their_group_again() -> None:
