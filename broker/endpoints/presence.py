@@ -28,7 +28,11 @@ class Attendance:
         filters = await self._admitted(request)
         counts_only = flag_of(request, "count") or False
         limit = whole_of("parameter 'limit'", request.query_value("limit"), 1, LIMIT_MOST) or LIMIT
-        page = await self.broker.present(*filters, limit=limit)
+        if counts_only:
+            self.broker.check_filters(filters)
+            page = self.broker.presence.page(filters, self.broker.cursor(), 0)
+        else:
+            page = await self.broker.present(*filters, limit=limit)
         places: list[JSONValue] = []
         for place in page.places:
             told: dict[str, JSONValue] = {"topic": place.topic, "count": place.count}
@@ -41,7 +45,7 @@ class Attendance:
         answer: JSONValue = {
             "cursor": page.cursor,
             "count": page.count,
-            "more": page.more and not counts_only,
+            "more": page.more,
             "places": places,
         }
         headers = (("Cache-Control", "no-store"), ("Extra-Cursor", page.cursor))

@@ -18,7 +18,7 @@ from mypy_extensions import mypyc_attr
 
 from extra.errors import InvalidCommand, LimitExceeded, SessionTakenOver
 from extra.pubsub.engine import Engine
-from extra.pubsub.position import format_cursor
+from extra.pubsub.position import format_cursor, parse_cursor
 from extra.pubsub.session import CLOSED, Session
 
 __all__ = ["NamedSession", "NamedSessions", "check_name", "taken_over"]
@@ -37,8 +37,9 @@ FOLLOWED_ENTRIES: Final = 256
 @mypyc_attr(native_class=True)
 class NamedSession:
     """A position under a name. `offset` is how far it has come, and `given` the highest offset that any
-    holder has been given; up to `known` losses have been told. `since` is the cursor where its present holder
-    began, who was the first if it `is_new`. `seen_at` is when it was last held, in Unix seconds.
+    holder has been given; up to `known` losses have been told. `paged` is how far a page went that nobody has
+    come back from, or 0. `since` is the cursor where its present holder began, who was the first if it
+    `is_new`. `seen_at` is when it was last held, in Unix seconds.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class NamedSession:
         "known",
         "name",
         "offset",
+        "paged",
         "seen_at",
         "since",
     )
@@ -64,6 +66,7 @@ class NamedSession:
         self.seen_at = seen_at
         self.since = ""
         self.known = 0
+        self.paged = 0
         self.is_new = False
         self.holder: Session | None = None
         self.is_moved = True  # since it was last handed to the engine
@@ -124,7 +127,8 @@ class NamedSessions:
     ) -> tuple[NamedSession, Session | None]:
         """Return a session for `holder`, made if there is none, and who held it before, if anybody else did.
 
-        Who has just claimed it and claims it again stays where it began. `head` is where a new one stands.
+        Who has just claimed it and claims it again, for further filters, begins where it began: what they
+        bring from there it has not been given yet. `head` is where a new one stands.
 
         Raises:
             InvalidCommand: the name or the time is not one. LimitExceeded: there are too many.
@@ -144,6 +148,9 @@ class NamedSessions:
             named.is_new = True
             self.sessions[name] = named
         elif named.holder is not None and named.holder is holder:
+            if not named.ack and not named.is_new:
+                named.offset = min(named.offset, parse_cursor(named.since).offset)
+                named.is_moved = True
             return named, None
         else:
             named.is_new = False
@@ -158,6 +165,7 @@ class NamedSessions:
             self.held.pop(former.id, None)
         if holder is not None:
             self.held[holder.id] = named
+            named.paged = 0
         named.holder = holder
         named.seen_at = now
         named.is_moved = True
@@ -190,14 +198,15 @@ class NamedSessions:
         """Return where a reader that comes once for each page goes on: without acknowledgement, that it comes
         again says that it has had the page before.
         """
-        if not named.ack and named.given > named.offset:
-            named.offset = named.given
+        if not named.ack and named.paged > named.offset:
+            named.offset = named.paged
             named.is_moved = True
         return self.cursor(named)
 
     def visited(self, named: NamedSession, given: int, known: int) -> None:
         """Note how far a page went, and up to where it told of a loss."""
         named.given = max(named.given, given)
+        named.paged = given
         if known > named.known:
             named.known = known
             named.is_moved = True

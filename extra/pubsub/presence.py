@@ -199,7 +199,10 @@ class Presence:
         self._send()
 
     def page(self, filters: list[str], cursor: str, limit: int) -> PresencePage:
-        """Return who is present at topics that any of `filters` matches: `limit` members at most."""
+        """Return who is present at topics that any of `filters` matches: `limit` members at most.
+
+        0 asks for numbers alone: then `more` says that not all places are in it.
+        """
         topics: dict[str, None] = {}
         for topic_filter in filters:
             for topic in self.index.matching(topic_filter, SNAPSHOT_PLACES + 1):
@@ -213,7 +216,7 @@ class Presence:
             count += len(members)
             shown = list(members.values())[:left] if left > 0 else []
             left -= len(shown)
-            more = more or len(shown) < len(members)
+            more = more or (limit > 0 and len(shown) < len(members))
             places.append(Place(topic, len(members), shown))
         return PresencePage(places, count, cursor, more)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from extra.errors import InvalidCommand, InvalidCursor, InvalidFilter, LimitExceeded, SessionTakenOver
-from extra.pubsub import Broker, BrokerLimits, Message, Messages, NamedSession
+from extra.pubsub import Broker, BrokerLimits, Message, Messages, NamedSession, parse_since
 from extra.pubsub.named import SWEEP_SESSIONS
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import Remembering
@@ -216,3 +216,32 @@ async def test_who_was_there_when_a_crash_came_finds_its_session_again() -> None
         clock.advance(60)
         after.named.sweep(clock.time(), 0)
         assert after.named.sessions == {}
+
+
+async def test_a_reader_of_pages_goes_on_where_a_replay_was_cut() -> None:
+    """That what is retained came first says nothing of what is older."""
+    async with Broker() as broker:
+        await publish(broker, 1, 2, 3)
+        await broker.publish("b", 4, retain=True)
+        async with broker.subscribe("#", session="s", since="start", retained=True) as messages:
+            assert [message.data for message in await take(messages, 2)] == [4, 1]
+        named = broker.claim_for_page("s")
+        assert broker.named.visit(named) == f"{broker.epoch()}-1"
+
+
+async def test_further_filters_bring_what_has_not_been_given_yet() -> None:
+    async with Broker() as broker:
+        async with broker.subscribe("a", session="s"):
+            pass
+        for number in range(3):
+            await broker.publish("a", number)
+            await broker.publish("b", number)
+        async with broker.subscribe("a", session="s") as messages:
+            await take(messages, 3)
+            broker.sweep()
+            assert messages.session is not None
+            named = broker.claim(messages.session, "s")
+            await broker.add_filters(messages.session, ["b"], parse_since(named.since))
+            assert [message.offset for message in await take(messages, 2)] == [2, 4]
+        async with broker.subscribe("b", session="s") as messages:
+            assert [message.offset for message in await take(messages, 1)] == [6]

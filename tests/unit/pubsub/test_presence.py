@@ -16,7 +16,7 @@ from extra.pubsub import (
     check_presence,
     encode_shown,
 )
-from extra.pubsub.presence import SWEEP_LEAVES
+from extra.pubsub.presence import SNAPSHOT_PLACES, SWEEP_LEAVES
 from tests.fakes.clock import FakeClock
 from tests.unit.pubsub.material import GatedEngine, settle
 
@@ -32,6 +32,17 @@ async def told(broker: Broker, topic: str = "$presence/#") -> list[tuple[str, st
 
 def presence_of(broker: Broker) -> Presence:
     return broker.presence
+
+
+async def test_a_snapshot_of_numbers_says_when_there_are_further_topics() -> None:
+    async with Broker(clock=FakeClock()) as broker:
+        presence = presence_of(broker)
+        for number in range(SNAPSHOT_PLACES):
+            presence.join(f"room/{number}", "m", NULL)
+        page = presence.page(["#"], "", 0)
+        assert (page.count, page.more) == (SNAPSHOT_PLACES, False)
+        presence.join("room", "m", NULL)
+        assert presence.page(["#"], "", 0).more
 
 
 async def test_who_comes_and_goes_is_told_and_counted() -> None:
