@@ -320,8 +320,8 @@ class _Call:
             return DONE
         if kind == "http.response.body" and self._start is not None:
             more = message.get("more_body", False)
-            self._complete = not more
             data = bytes(message.get("body", b""))
+            self._complete = not more
             if more or self._parts is not None or self._request.method == "HEAD":
                 return self._send_body(self._start, data, more)
             self._start.body = data

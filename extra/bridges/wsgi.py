@@ -41,8 +41,10 @@ BODILESS: Final = ("204", "304")
 class WSGIHost(ASGIHost):
     """One WSGI application, in threads."""
 
-    def __init__(self, application: Callable[..., object], *, workers: int = WORKERS) -> None:
-        super().__init__(asgi_of_wsgi(application, workers=workers), lifespan="off")
+    def __init__(
+        self, application: Callable[..., object], *, workers: int = WORKERS, root_path: str = ""
+    ) -> None:
+        super().__init__(asgi_of_wsgi(application, workers=workers), lifespan="off", root_path=root_path)
 
 
 def asgi_of_wsgi(application: Callable[..., object], *, workers: int = WORKERS) -> ASGI:

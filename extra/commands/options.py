@@ -50,7 +50,9 @@ class RunOptions:
         "auto", "event loop; auto is uvloop", choices=("auto", "uvloop", "asyncio")
     )
     lifespan: Lifespan = _option("auto", "lifespan of ASGI applications", choices=("auto", "on", "off"))  # noqa: RUF009  # it is a field
-    root_path: str = _option("", "path below which ASGI applications are mounted", metavar="PATH")
+    root_path: str = _option(
+        "", "path below which the application is mounted, which requests come without", metavar="PATH"
+    )
     env_file: str = _option("", "file of variables for the environment; needs python-dotenv", metavar="FILE")
     workers: int = _option(
         1,

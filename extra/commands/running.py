@@ -234,6 +234,8 @@ def arriving(
         nonlocal left
         if secure:
             request.scheme = "https"
+        if options.root_path:
+            request.root_path = options.root_path
         if proxies is not None:
             proxies.correct(request)
         if left:

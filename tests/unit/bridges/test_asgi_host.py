@@ -203,6 +203,7 @@ async def test_what_goes_on_for_too_long_is_cancelled_at_the_end(caplog: pytest.
         [{"type": "http.response.start", "status": 200, "headers": []}],
         [{"type": "http.response.body", "body": b"x"}],
         [{"type": "nonsense"}],
+        [{"type": "http.response.start", "status": 200}, {"type": "http.response.body", "body": "text"}],
         [ZeroDivisionError("secret")],
     ],
 )

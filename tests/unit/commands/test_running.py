@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from extra import Service, on
+from extra import Request, Service, on
 from extra.commands.logs import set_up_log
 from extra.commands.options import OptionError, RunOptions
 from extra.commands.running import (
@@ -92,6 +92,24 @@ async def test_application_is_served_until_it_is_told_to_end(caplog: pytest.LogC
     assert service.events == ["stop"]
     assert 'GET /?a=%0A" 200 5 bytes' in caplog.text
     assert "serves services on http://127.0.0.1:" in caplog.text
+
+
+class Rooted(Service):
+    @on(GET="/where")
+    async def where(self, request: Request) -> str:
+        return f"{request.root_path} {request.path}"
+
+
+def rooted(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']}".encode()]
+
+
+@pytest.mark.parametrize("application", [Rooted, rooted])
+async def test_root_path_is_told_to_applications_of_every_kind(application: object) -> None:
+    async with running(application, root_path="/sub") as (listening, _):
+        assert b"\n/sub /where" in await ask(listening, "/where")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def test_request_under_way_is_finished() -> None:
