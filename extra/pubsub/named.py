@@ -198,6 +198,11 @@ class NamedSessions:
             named.is_moved = True
         return self.cursor(named)
 
+    def next_page(self, named: NamedSession) -> str:
+        """Return what `visit` does, for who does not come for a page yet."""
+        offset = named.offset if named.ack else max(named.offset, named.paged)
+        return format_cursor(self.engine.epoch(), offset, named.known)
+
     def visited(self, named: NamedSession, given: int, known: int) -> None:
         """Note how far a page went, and up to where it told of a loss."""
         named.given = max(named.given, given)
