@@ -37,9 +37,10 @@ FOLLOWED_ENTRIES: Final = 256
 @mypyc_attr(native_class=True)
 class NamedSession:
     """A position under a name. `offset` is how far it has come, and `given` the highest offset that any
-    holder has been given; up to `known` losses have been told. `paged` is how far a page went that nobody has
-    come back from, or 0. `since` is the cursor where its present holder began, who was the first if it
-    `is_new`. `seen_at` is when it was last held, in Unix seconds.
+    holder or reader of pages has been given, or may have been before a restart; up to `known` losses have
+    been told. `paged` is how far a page went that nobody has come back from, or 0. `since` is the cursor
+    where its present holder began, who was the first if it `is_new`. `seen_at` is when it was last held, in
+    Unix seconds.
     """
 
     __slots__ = (
@@ -102,6 +103,7 @@ class NamedSessions:
             if not is_ours:
                 self.engine.keep_state(KIND, name, b"")
                 continue
+            named.given = head  # it may have been, by the process before, and be acknowledged only now
             named.is_moved = False
             self.sessions[name] = named
 
