@@ -125,9 +125,7 @@ class Reader:
         wait_s, preference = wait_of(request, self.hub.settings.poll.wait_limit_s)
         since = since_of(request, "start")
         attendance = self._be_present(request, filters)
-        named = self._claim(request, filters, since)
-        if named is not None and not named.is_new:
-            since = parse_since(broker.named.visit(named))
+        named, since = self._claim(request, filters, since)
         page = await broker.read(filters, since, limit, retained, limit_bytes=PAGE_LIMIT_BYTES)
         # Who asks on with the cursor has been told of the end, and waits: the topic may be opened anew.
         is_told = page.closed and since.position is None
@@ -162,13 +160,21 @@ class Reader:
             return Response(204, headers=headers)
         return self._respond(page, media_type, headers)
 
-    def _claim(self, request: Request, filters: list[str], since: Since) -> NamedSession | None:
-        """Claim the named session that a reader asks for, as nobody's: it comes again for each page."""
+    def _claim(self, request: Request, filters: list[str], since: Since) -> tuple[NamedSession | None, Since]:
+        """Claim the named session that a reader asks for, as nobody's: it comes again for each page.
+
+        Return it, and where to begin. Who asks for a head alone is given nothing, and claims nothing.
+        """
         name, ack, expires = session_of(request)
         if name is None:
-            return None
-        self.hub.broker.check_claim(None, name, filters, since)
-        return self.hub.broker.claim_for_page(name, ack, expires)
+            return None, since
+        broker = self.hub.broker
+        broker.check_claim(None, name, filters, since)
+        if request.method == "HEAD":
+            known = broker.named.sessions.get(name)
+            return None, since if known is None else parse_since(broker.named.next_page(known))
+        named = broker.claim_for_page(name, ack, expires)
+        return named, since if named.is_new else parse_since(broker.named.visit(named))
 
     def _be_present(self, request: Request, filters: list[str]) -> tuple[bytes, str] | None:
         """Let who reads be present until the grace time is over; return what it shows, and as which member.
@@ -182,7 +188,8 @@ class Reader:
             return None
         if member is None:
             raise InvalidCommand("parameter 'member' is missing: each poll has to say who it is")
-        broker.visit(filters, shown, member)
+        if request.method != "HEAD":
+            broker.visit(filters, shown, member)
         return shown, member
 
     async def _poll(

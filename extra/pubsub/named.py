@@ -37,9 +37,10 @@ FOLLOWED_ENTRIES: Final = 256
 @mypyc_attr(native_class=True)
 class NamedSession:
     """A position under a name. `offset` is how far it has come, and `given` the highest offset that any
-    holder has been given; up to `known` losses have been told. `paged` is how far a page went that nobody has
-    come back from, or 0. `since` is the cursor where its present holder began, who was the first if it
-    `is_new`. `seen_at` is when it was last held, in Unix seconds.
+    holder or reader of pages has been given, or may have been before a restart; up to `known` losses have
+    been told. `paged` is how far a page went that nobody has come back from, or 0. `since` is the cursor
+    where its present holder began, who was the first if it `is_new`. `seen_at` is when it was last held, in
+    Unix seconds.
     """
 
     __slots__ = (
@@ -106,6 +107,7 @@ class NamedSessions:
             if not is_ours:
                 self.engine.keep_state(KIND, name, b"")
                 continue
+            named.given = head  # it may have been, by the process before, and be acknowledged only now
             named.is_moved = False
             self.sessions[name] = named
 
@@ -202,6 +204,11 @@ class NamedSessions:
             named.offset = named.paged
             named.is_moved = True
         return self.cursor(named)
+
+    def next_page(self, named: NamedSession) -> str:
+        """Return what `visit` does, for who does not come for a page yet."""
+        offset = named.offset if named.ack else max(named.offset, named.paged)
+        return format_cursor(self.engine.epoch(), offset, named.known)
 
     def visited(self, named: NamedSession, given: int, known: int) -> None:
         """Note how far a page went, and up to where it told of a loss."""

@@ -174,6 +174,23 @@ async def test_it_outlives_the_broker_with_a_store(start: Start, tmp_path: Path)
             assert message["data"] == 2
 
 
+async def test_what_was_given_before_a_restart_can_be_acknowledged_after_it(
+    start: Start, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "store.db")
+    daemon = start("--store", store)
+    async with httpx.AsyncClient(base_url=daemon.url) as http:
+        last = await publish(http, "a", 1, 2)
+        assert len((await http.get("/t/a?session=s&ack=1")).json()["messages"]) == 2
+    daemon.stop()
+    daemon = start("--store", store)
+    async with httpx.AsyncClient(base_url=daemon.url) as http:
+        answer = await http.post("/sessions/s/ack", json={"offset": last})
+        assert (answer.status_code, answer.json()["lag"]) == (200, 0)
+        ahead = await http.post("/sessions/s/ack", json={"offset": await publish(http, "a", 3)})
+        assert (ahead.status_code, ahead.json()["code"]) == (400, "invalid_command")
+
+
 @pytest.mark.parametrize(
     ("method", "target", "body", "status"),
     [

@@ -388,3 +388,15 @@ async def test_who_waits_reads_on_when_the_session_is_let_go_of(hub: Hub) -> Non
     await publish(hub, 1)
     assert offsets(await poll) == [1]
     assert not hub.broker.named.held
+
+
+async def test_who_asks_for_a_head_alone_has_been_given_nothing(hub: Hub) -> None:
+    await publish(hub, 3)
+    assert (await read(hub, "/t/a?session=t", method="HEAD")).status == 200
+    assert not hub.broker.named.sessions
+    target = "/t/a?session=s&limit=1&presence=true&member=m"
+    for expected in (1, 2):
+        head = headers_of(await read(hub, target, method="HEAD"))
+        assert head["extra-cursor"] == f"e1-{expected}"
+        assert hub.broker.presence.count == expected - 1, "nor is it present by that"
+        assert offsets(await read(hub, target)) == [expected]
