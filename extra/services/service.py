@@ -1,6 +1,7 @@
 """What users derive their services from."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import getattr_static
 from typing import TYPE_CHECKING, ClassVar
 
 from extra.errors import BrokerClosed
@@ -103,7 +104,7 @@ class Service:
         """Iterate over the names of methods that are declared for something, and what for."""
         for kind in type(self).__mro__:
             for name, function in vars(kind).items():
-                if getattr(type(self), name, None) is function:
-                    declarations = declarations_of(function)
+                if getattr_static(type(self), name, None) is function:
+                    declarations = declarations_of(getattr(function, "__func__", function))
                     if declarations is not None:
                         yield name, declarations

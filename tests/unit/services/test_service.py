@@ -4,6 +4,7 @@ import pytest
 
 from extra.errors import BrokerClosed
 from extra.services import Service, Services, on
+from extra.testing import TestClient
 
 
 class Base(Service):
@@ -31,6 +32,23 @@ def test_declared_methods_are_found_once_and_may_be_overridden() -> None:
     assert [name for name, _ in Base().declared()] == ["a", "b"]
     found = list(Derived().declared())
     assert [(name, notes.places[0].place) for name, notes in found] == [("b", "/c")]
+
+
+async def test_methods_need_not_be_of_the_object() -> None:
+    class Static(Service):
+        @staticmethod
+        @on(GET="/static/{a}")
+        async def of_nothing(a: int) -> int:
+            return a
+
+        @classmethod
+        @on(GET="/class/{a}")
+        def of_the_class(cls, a: int) -> str:
+            return f"{cls.__name__} {a}"
+
+    async with TestClient(Services(Static)) as client:
+        assert (await client.get("/static/1")).text == "1"
+        assert (await client.get("/class/2")).text == "Static 2"
 
 
 async def test_what_is_behind_a_service_is_there_when_it_runs() -> None:
