@@ -10,8 +10,9 @@ closed with 4408. Anything that it sends is a sign of life.
 
 Reading stops while the taker wants it to, and while the peer does not take what is written: one that pings,
 or asks for answers, without ever reading would fill the memory with them. Its signs of life cannot be read
-then: write_timeout_s is what finds out whether it is there. It goes on when what has been received before has
-been handed over: a taker that often wants a pause would else have more and more waiting in the codec.
+then: it is pinged without being held to an answer, as what is written to a peer that has gone comes back, and
+write_timeout_s is what finds out whether it takes anything. Reading goes on when what has been received
+before has been handed over: a taker that often wants a pause would else have more and more waiting.
 
 What has been received is handed over in turns of the event loop, so much in each, and nothing more is read
 before all of it has been: frames that inflate to a thousand times what they are would else hold up everybody
@@ -183,7 +184,12 @@ class WebSocketConnection(Flow):
             return
         if now < self._deadline:
             return
-        if self._heard or not self._reading:
+        if not self._reading:
+            self._deadline = now + limits.ping_interval_s
+            self._pinged = self._heard = False
+            if self.writable:
+                self.ping()
+        elif self._heard:
             after_ping = limits.ping_timeout_s if self._pinged else 0.0
             self._deadline = now + max(limits.ping_interval_s - after_ping, 0.0)
             self._pinged = False
