@@ -20,6 +20,9 @@ __all__ = ["ByName", "InvalidArguments", "Parameter", "Signature"]
 LISTS: Final = (list, tuple, set, frozenset)
 MISSING: Final = object()
 
+BODILESS_METHODS: Final = frozenset(("GET", "HEAD"))
+"""Methods of requests that nobody expects to have a body: what they lack is missing in the query."""
+
 
 class ByName:
     """The type of things that a handler is given by their usual names alone."""
@@ -165,7 +168,8 @@ class Signature:
             value = members.get(name, MISSING)
             if isinstance(value, list) and not strict and not parameter.is_list:
                 value = value[0]  # of a form: all values of the field
-            _put(parameter, value, "body", arguments, errors, strict=strict)
+            place = "query" if request.method in BODILESS_METHODS else "body"
+            _put(parameter, value, place, arguments, errors, strict=strict)
         if errors:
             raise InvalidArguments(errors)
         return arguments

@@ -123,7 +123,7 @@ async def test_plain_methods_run_in_a_thread_unless_they_are_quick() -> None:
 
 async def test_exposed_method_is_a_json_api() -> None:
     class Sums(Service):
-        @expose(GET="/api/add/{a}/{b}", POST="/api/add")
+        @expose(GET=["/api/add/{a}/{b}", "/api/add"], POST="/api/add")
         def add(self, a: int, b: int) -> int:
             return a + b
 
@@ -141,7 +141,10 @@ async def test_exposed_method_is_a_json_api() -> None:
         assert (await client.post("/api/add", query={"a": "1"}, json={"b": 2})).json() == 3
         assert (await client.get("/api/nothing")).body == b"null"
         assert (await client.get("/api/text")).body == b'"x"'
+        assert (await client.get("/api/add", query={"a": "1", "b": "2"})).json() == 3
+        lacking = await client.get("/api/add", query={"a": "1"})
         refused = await client.post("/api/add", json={"a": "1"})
+    assert lacking.json()["errors"] == [{"field": "b", "in": "query", "message": "is missing"}]
     assert refused.status == 400
     assert refused.header("content-type") == "application/problem+json"
     assert refused.json()["code"] == "invalid_arguments"
