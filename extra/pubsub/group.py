@@ -189,7 +189,7 @@ class Group(Consumer):
         """Have messages that a member holds handed out again, not before `delay_s`; return the others."""
         refused: list[Refusal] = []
         not_before = self.broker.clock.time() + delay_s if delay_s > 0 else 0.0
-        for offset in offsets:
+        for offset in dict.fromkeys(offsets):  # one that stands there twice is given back once
             job = self.jobs.get(offset)
             if job is None:
                 settled = offset in self.settled or offset in self.recent

@@ -184,6 +184,7 @@ async def test_what_is_given_back_comes_again_and_to_another() -> None:
         assert again.deliveries == 3
         with pytest.raises(InvalidCommand, match="delay -1"):
             await first.nack(again, delay=-1)
+        await first.nack(again, again)
 
 
 async def test_nobody_has_more_than_it_may() -> None:
