@@ -46,6 +46,8 @@ __all__ = ["Answer", "TestClient", "TestEvents", "TestSocket"]
 HOST: Final = "localhost"
 """The `Host` of requests: one that a broker answers under with its usual settings."""
 
+BODILESS: Final = (204, 304)
+
 
 class Hosted(Protocol):
     """What `extra.server` and `broker.asgi` make: a handler, and what is entered around it."""
@@ -61,14 +63,18 @@ class Hosted(Protocol):
 class Answer:
     """What a client has got: the head, and the body once it has been read."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, method: str = "GET") -> None:
         self.response = response
         self.status = response.status
         self.headers = list(response.headers)
         if response.content_type is not None:
             self.headers.insert(0, ("Content-Type", response.content_type))
         self.body = b""
+        self._is_bodiless = method == "HEAD" or response.status in BODILESS
         self._stream: _MemoryStream | None = None
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status} {self.body[:200]!r}>"
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header field, None when it is not there."""
@@ -86,6 +92,8 @@ class Answer:
     async def parts(self) -> AsyncGenerator[bytes, None]:
         """Iterate over the body as it comes, for `TestClient.stream`."""
         body = self.response.body
+        if self._is_bodiless:
+            return  # as no server would send it
         if isinstance(self.response, StreamingResponse):
             stream = self._stream = _MemoryStream(self.response)
             async for part in stream.parts():
@@ -219,7 +227,7 @@ class TestClient:
             body=body,
         )
         try:
-            answer = Answer(await self._handler(request))
+            answer = Answer(await self._handler(request), method)
             self._keep_cookies(answer)
             try:
                 yield answer

@@ -53,6 +53,31 @@ async def test_request_is_what_was_asked_for() -> None:
         assert (await client.post("/", form={"a": "b c"})).json()["body"] == "a=b+c"
 
 
+async def test_what_has_no_body_on_the_wire_has_none_here() -> None:
+    class Endless(Service):
+        @on(GET="/endless")
+        async def endless(self, request: Request) -> Response:
+            async def parts() -> AsyncIterator[bytes]:
+                while True:
+                    yield b"x"
+
+            return Response(200, parts())
+
+        @on(GET="/empty")
+        async def empty(self) -> Response:
+            return Response(204, b"not to be sent")
+
+    async with TestClient(Services(Mirror, Endless)) as client, asyncio.timeout(5):
+        for method, path, status in (("HEAD", "/a", 200), ("HEAD", "/endless", 200), ("GET", "/empty", 204)):
+            answer = await client.request(method, path)
+            assert (answer.status, answer.body) == (status, b"")
+
+
+async def test_answer_shows_what_it_is() -> None:
+    async with TestClient(Services(Mirror)) as client:
+        assert repr(await client.get("/cookie/1")) == "<Answer 200 b'{}'>"
+
+
 async def test_cookies_are_kept() -> None:
     async with TestClient(Services(Mirror)) as client:
         assert (await client.get("/cookie/1")).json() == {}
