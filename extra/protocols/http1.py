@@ -430,6 +430,7 @@ class HTTP1Parser:
         if end > head_end:
             self._events = [BodyPart(data[head_end:end]), RequestEnd()]
             self._taken = 0
+        self._other_bytes = 0
         headers = known.headers.copy()
         length = known.content_length
         return RequestHead(method, target, headers, "1.1", True, None, False, length, False)

@@ -276,6 +276,15 @@ def test_limits_hold_where_fields_are_known() -> None:
         assert outcome(GET, long, head_limit_bytes=limit) == (before + alone, flaw)
 
 
+def test_empty_lines_between_requests_do_not_add_up_where_fields_are_known() -> None:
+    parser = HTTP1Parser(head_limit_bytes=64)
+    for _ in range(3000):
+        parser.receive_data(b"\r\n")
+        assert list(events_of(parser)) == []
+        parser.receive_data(GET)
+        assert len(list(events_of(parser))) == 1
+
+
 def test_who_changes_the_fields_of_a_request_does_not_change_those_of_the_next() -> None:
     parser = HTTP1Parser()
     for _ in range(3):
