@@ -125,6 +125,8 @@ def _restore(store: Store, log: Log, kept: RetainedMessages, now: float, time: f
         if message.offset == 0:  # not in the log any more
             message.place(store.epoch, offset, now, message.time)
         kept.put(message)
+        if message.close is True:
+            log.restore_end(message.topic, offset)
 
 
 def _restore_topics(store: Store, log: Log, time: float) -> dict[int, str]:

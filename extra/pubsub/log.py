@@ -235,6 +235,12 @@ class Log:
         topic_log.last_offset = max(topic_log.last_offset, offset)
         return True
 
+    def restore_end(self, topic: str, offset: int) -> None:
+        """Know that a topic ended with the message at this offset, if nothing came after it."""
+        topic_log = self.topics.get(topic)
+        if topic_log is not None and topic_log.last_offset == offset:
+            topic_log.is_closed = True
+
     def restore_head(self, head: int, forgotten_until: int) -> None:
         """Go on after `head`, with what is up to `forgotten_until` lost to every filter. Called last."""
         self.head = max(self.head, head)

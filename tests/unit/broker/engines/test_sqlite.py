@@ -300,6 +300,22 @@ async def test_everything_goes_on_after_a_restart(shop: Shop) -> None:
     assert [each.offset for each in await again.retained(["#"])] == [1]
 
 
+async def test_an_end_goes_on_as_long_as_its_message_is_retained(shop: Shop) -> None:
+    engine = await shop.open(Policy(age_s=5.0))
+    for topic in ("a", "b"):
+        await engine.append(a_message(topic, retained=True, close=True))
+    await engine.append(a_message("b", close=False))
+    shop.clock.advance(6.0)
+    await shop.sweep(engine)
+    await engine.close()
+    again = await shop.open()
+    end = again.end("a")
+    assert end is not None
+    assert (end.offset, end.is_kept) == (1, False)
+    assert again.end("b") is None, "it was opened anew"
+    assert await codes([asyncio.ensure_future(again.append(a_message("a")))]) == ["topic_closed"]
+
+
 async def test_a_time_to_live_goes_on_over_a_restart(shop: Shop) -> None:
     engine = await shop.open()
     expires_at = shop.clock.time() + 10.0
