@@ -24,7 +24,7 @@ from collections.abc import (
     Iterable,
 )
 from functools import lru_cache
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 
 from mypy_extensions import mypyc_attr
@@ -33,6 +33,7 @@ from extra.bridges.asgi_wires import Message, Receive, Scope, Send
 from extra.errors import ExtraError
 from extra.http import (
     ErrorResponse,
+    FirstStep,
     Headers,
     Request,
     Response,
@@ -52,7 +53,7 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Lifespan: TypeAlias = Literal["auto", "on", "off"]
 
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None], TaskGroup], object]
-"""Runs a coroutine in a group: as a task, or at once until it suspends."""
+"""Runs a coroutine at once until it suspends, and the rest in a task of a group."""
 
 VERSIONS: Final = {"version": "3.0", "spec_version": "2.5"}
 NO_LIMIT: Final = 1 << 62
@@ -83,8 +84,9 @@ class ASGIHost:
         """Host `application`.
 
         With `lifespan` "auto", one that fails at it at once is taken not to know it. `root_path` is where it
-        is mounted, as far as it knows, and `address` is the server's. `spawn` may run calls at once until
-        they suspend, which is used unless anyio is loaded: its cancel scopes go by the identity of the task.
+        is mounted, as far as it knows, and `address` is the server's. With `spawn`, calls are run at once
+        by whoever asks, and what is left of one that suspends by that: unless anyio is loaded, whose
+        cancel scopes go by the identity of the task.
         """
         self._application = application
         self._lifespan: Lifespan = lifespan
@@ -132,7 +134,12 @@ class ASGIHost:
             self._run(socket.run(self._application))
             return socket.accepted
         call = _Call(self, request)
-        self._run(call.run(self._application))
+        if self._spawn_now() is not None:
+            rest = call.begin(self._application)
+            if rest is not None:
+                self._run(call.go_on(rest))
+        else:
+            self._run(call.run(self._application))
         if not call.is_over:
             self.calls.add(call)
         return call.answer if call.answer is not None else call.wait()
@@ -167,9 +174,14 @@ class ASGIHost:
             logger.error("the application has failed", exc_info=error)
         return self._error_response(error)
 
+    def _spawn_now(self) -> Spawn | None:
+        """Return what runs calls at once, None while that is not to be done."""
+        return self._spawn if "anyio" not in sys.modules else None
+
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        if self._spawn is not None and "anyio" not in sys.modules:
-            self._spawn(coroutine, self._tasks)
+        spawn = self._spawn_now()
+        if spawn is not None:
+            spawn(coroutine, self._tasks)
         else:
             self._tasks.create_task(coroutine)
 
@@ -255,24 +267,53 @@ class _Call:
 
     async def run(self, application: Application) -> None:
         """Call the application."""
+        rest = self.begin(application)
+        if rest is not None:
+            await self.go_on(rest)
+
+    def begin(self, application: Application) -> Awaitable[None] | None:
+        """Call the application, as far as it need not wait; return the rest, to be awaited at once."""
         try:
-            await application(self._host.scope("http", self._request), self.receive, self.send)
-            if not self._complete and not self._ended:
-                raise RuntimeError("the application has returned without a whole response")
-        except asyncio.CancelledError:
-            self._fail(ConnectionAbortedError("the server ends"))
+            work = application(self._host.scope("http", self._request), self.receive, self.send)
+            if type(work) is not CoroutineType:
+                return work
+            step = FirstStep(work)
+            if not step.done:
+                return step.rest
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # it is logged, or answered
+            self._end_call(error)
+        else:
+            self._end_call(None)
+        return None
+
+    async def go_on(self, rest: Awaitable[None]) -> None:
+        """Await what is left of the call."""
+        try:
+            await rest
+        except asyncio.CancelledError as error:
+            self._end_call(error)
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # it is logged, or answered
+            self._end_call(error)
+        else:
+            self._end_call(None)
+
+    def _end_call(self, error: Exception | asyncio.CancelledError | None) -> None:
+        """The call has come to its end: see to what it leaves undone."""
+        if error is None and not self._complete and not self._ended:
+            error = RuntimeError("the application has returned without a whole response")
+        if isinstance(error, asyncio.CancelledError):
+            self._fail(ConnectionAbortedError("the server ends"))
+        elif error is not None:
             if self._complete:
-                logger.exception("the application has failed after its response")
+                logger.error("the application has failed after its response", exc_info=error)
             elif not self._ended:
                 self._fail(error)
             elif not isinstance(error, OSError):
-                logger.exception("the application has failed after the client had gone")
-        finally:
-            self.is_over = True
-            self._host.calls.discard(self)
-            self._note_end()
+                logger.error("the application has failed after the client had gone", exc_info=error)
+        self.is_over = True
+        self._host.calls.discard(self)
+        self._note_end()
 
     async def wait(self) -> Response:
         """Return the response, when it has begun."""

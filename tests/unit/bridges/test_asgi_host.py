@@ -12,6 +12,7 @@ from extra.bridges.asgi_host import ASGIHost
 from extra.bridges.asgi_wires import Receive, Scope, Send
 from extra.errors import LocalProtocolError
 from extra.http import Body, BodySource, Request, Response, WebSocketResponse
+from extra.servers import run_eagerly
 from tests.fakes.asgi import until
 from tests.fakes.wire import FakeWire
 from tests.unit.broker.endpoints.driving import body_of
@@ -260,21 +261,30 @@ async def test_head_leaves_the_length_to_the_application() -> None:
 
 async def test_calls_may_be_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     spawned: list[str] = []
+    tasks_seen: list[object] = []
 
     def spawn(coroutine: Coroutine[Any, Any, None], tasks: TaskGroup) -> object:
         spawned.append("spawned")
-        return tasks.create_task(coroutine)
+        return run_eagerly(coroutine, tasks)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        tasks_seen.append(asyncio.current_task())
+        if scope["path"] == "/slow":
+            await asyncio.sleep(0)
         await say(send, b"x")
 
     async with hosting(application, spawn=spawn) as host:
         monkeypatch.setitem(__import__("sys").modules, "anyio", object())
-        await host.handle(asking())
+        assert (await host.handle(asking(target="/slow"))).status == 200
         assert spawned == []
+        assert tasks_seen.pop() is not asyncio.current_task()
         monkeypatch.delitem(__import__("sys").modules, "anyio")
-        await host.handle(asking())
+        assert (await host.handle(asking())).status == 200
+        assert spawned == []
+        assert tasks_seen.pop() is asyncio.current_task()
+        assert (await host.handle(asking(target="/slow"))).status == 200
         assert spawned == ["spawned"]
+    assert not host.calls
 
 
 # Lifespan
