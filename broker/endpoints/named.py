@@ -1,6 +1,6 @@
 """Named sessions over HTTP: where they stand, acknowledging, and letting go of them."""
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -18,7 +18,7 @@ ACK_LIMIT_BYTES: Final = 1024
 class Acknowledgement(msgspec.Struct):
     """The body of a `POST /sessions/{session}/ack`."""
 
-    offset: int
+    offset: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Positions:
