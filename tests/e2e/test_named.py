@@ -221,7 +221,7 @@ async def test_sessions_are_listed_and_let_go_of(daemon: Daemon, topic: str) -> 
         await http.get(f"/t/{topic}?session={name}")
         listed = (await http.get("/sessions")).json()["sessions"]
         assert name in [each["session"] for each in listed]
-        for body in (b"{}", b"x", b'{"offset":"1"}'):
+        for body in (b"{}", b"x", b'{"offset":"1"}', b'{"offset":-1}'):
             assert (await http.post(f"/sessions/{name}/ack", content=body)).status_code == 400
         assert (await http.delete(f"/sessions/{name}")).status_code == 204
         assert (await http.get(f"/sessions/{name}")).status_code == 404
