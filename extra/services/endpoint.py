@@ -17,7 +17,7 @@ from extra.errors import ExtraError, LocalProtocolError
 from extra.http import FirstStep, Parts, Pattern, Request, RequestTimeout, Response, encode_body, stepped
 from extra.services.arguments import Signature
 from extra.services.declarations import Declarations, Declared
-from extra.services.limits import TimedOut, within
+from extra.services.limits import LimitPassed, within
 from extra.services.threads import Threads
 
 __all__ = ["Endpoint", "bound_step"]
@@ -94,7 +94,7 @@ class Endpoint:
         """Return the response to what the method has raised, unless it is an error that goes on as one."""
         if isinstance(error, CancelledError):
             logger.info("%s: cancelled: the client has gone, or the server ends", self.name)
-        elif isinstance(error, TimedOut):
+        elif isinstance(error, LimitPassed):
             logger.warning("%s: no answer within timeout_s=%g: cancelled", self.name, self._timeout_s)
             if not request.body_arrived:
                 raise RequestTimeout("body not received in time") from error

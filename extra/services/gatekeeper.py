@@ -17,7 +17,7 @@ from extra.pubsub import Message
 from extra.pubsub.gates import Gate
 from extra.services.arguments import ByName, InvalidArguments, Signature
 from extra.services.declarations import Declarations, Declared
-from extra.services.limits import TimedOut, within
+from extra.services.limits import LimitPassed, within
 from extra.services.reactions import PRESENCE
 from extra.services.threads import Threads
 from extra.services.topics import TopicPattern
@@ -60,7 +60,7 @@ class Rule:
         """
         try:
             return await within(self._timeout_s, self._call(values, given))
-        except TimedOut:
+        except LimitPassed:
             logger.warning("%s: no answer within timeout_s=%g: refused", self.name, self._timeout_s)
             raise
         except Exception as error:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from extra.http import FirstStep, ServiceUnavailable
 
-__all__ = ["ServiceLimits", "TimedOut", "within"]
+__all__ = ["LimitPassed", "ServiceLimits", "TimedOut", "within"]
 
 Result = TypeVar("Result")
 
@@ -59,11 +59,15 @@ class TimedOut(ServiceUnavailable):
     code = "timed_out"
 
 
+class LimitPassed(TimedOut):
+    """That, as `within` says it: what a handler has waited for in vain itself is another matter."""
+
+
 async def within(limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Result:
     """Run `coroutine`, for at most `limit_s` from when it first suspends; 0 is for ever.
 
     Raises:
-        TimedOut: it was cancelled for that.
+        LimitPassed: it was cancelled for that.
     """
     begun = FirstStep(coroutine)
     if begun.done:
@@ -76,5 +80,5 @@ async def within(limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Resu
             return await begun.rest
     except TimeoutError:
         if limit.expired():
-            raise TimedOut(f"no answer within timeout_s={limit_s:g}") from None
+            raise LimitPassed(f"no answer within timeout_s={limit_s:g}") from None
         raise

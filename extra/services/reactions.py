@@ -14,7 +14,7 @@ from typing import Any, Final
 from extra.pubsub import Broker, Gap, Message, Messages
 from extra.services.arguments import ByName, InvalidArguments, Signature
 from extra.services.declarations import Declarations, Declared
-from extra.services.limits import TimedOut, within
+from extra.services.limits import LimitPassed, within
 from extra.services.threads import Threads
 from extra.services.topics import TopicPattern
 
@@ -89,7 +89,7 @@ class Reaction:
         """Call the method. What goes wrong is logged."""
         try:
             await within(self._timeout_s, self._call(message, values))
-        except TimedOut:
+        except LimitPassed:
             logger.warning("%s: not done within timeout_s=%g: cancelled", self.name, self._timeout_s)
         except InvalidArguments as error:
             logger.warning("%s: message at offset %d: %s", self.name, message.offset, error)

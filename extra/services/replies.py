@@ -21,7 +21,7 @@ from extra.http import HTTPError, ServiceUnavailable
 from extra.pubsub import Broker, Gap, Message, Messages
 from extra.services.arguments import InvalidArguments, Signature
 from extra.services.declarations import Declarations, Declared
-from extra.services.limits import ServiceLimits, TimedOut, within
+from extra.services.limits import LimitPassed, ServiceLimits, TimedOut, within
 from extra.services.threads import Threads
 from extra.services.topics import TopicPattern
 
@@ -186,7 +186,7 @@ class Replier:
         """Return what to reply, and the code if it is an error."""
         try:
             return await within(self._timeout_s, self._call(message, values)), ""
-        except TimedOut as error:
+        except LimitPassed as error:
             logger.warning("%s: no reply within timeout_s=%g: cancelled", self.name, self._timeout_s)
             return str(error), error.code
         except ExtraError as error:

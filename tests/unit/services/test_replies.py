@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from extra.errors import BrokerClosed, Forbidden, LimitExceeded
+from extra.http import Request
 from extra.pubsub import Message
 from extra.services import (
     NobodyServes,
@@ -15,6 +16,7 @@ from extra.services import (
     TimedOut,
     on,
 )
+from extra.testing import TestClient
 from tests.fakes.asgi import until
 
 
@@ -89,6 +91,19 @@ async def test_reply_that_does_not_come_is_given_up() -> None:
     async with Services(service) as services, services.broker.subscribe("rpc/silent"):
         with pytest.raises(TimedOut, match=r"no reply from 'rpc/silent' within timeout_s=0\.001"):
             await service.ask("rpc/silent", timeout_s=0.001)
+
+
+async def test_who_asks_in_vain_has_not_passed_its_own_limit(caplog: pytest.LogCaptureFixture) -> None:
+    class Relay(Service):
+        @on(POST="/relay")
+        async def relay(self, request: Request) -> object:
+            return (await self.ask("rpc/silent", timeout_s=0.001)).data
+
+    async with TestClient(Services(Relay)) as client, client.broker.subscribe("rpc/silent"):
+        response = await client.post("/relay", json=1)
+    assert (response.status, response.json()["code"]) == (503, "timed_out")
+    assert "no reply from 'rpc/silent' within timeout_s=0.001" in response.json()["detail"]
+    assert "cancelled" not in caplog.text
 
 
 async def test_requests_without_a_reply_are_bounded() -> None:
