@@ -229,8 +229,11 @@ class ASGIHost:
             logger.warning("calls of the application have been cancelled after %g s", self._stop_timeout_s)
 
 
-class _Done(Coroutine[Any, Any, None]):
-    """What has been done already, for whoever awaits it: again and again, as there is no more to it."""
+class _Done:
+    """A coroutine that has been done already, for whoever awaits it, again and again.
+
+    It is one by what it can do: compiled, a base that is not would make it slow.
+    """
 
     def send(self, value: None) -> None:
         raise StopIteration

@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
@@ -28,8 +28,8 @@ from extra.commands.options import OptionError, RunOptions, flag_of, options_of
 from extra.commands.tls import tls_context
 from extra.commands.watching import Watched, reload_on_change
 from extra.compilation import COMPILED
-from extra.http import Begin, Request, Response
-from extra.servers import Address, Server, ServerLimits, TrustedProxies, run_in_place
+from extra.http import Begin
+from extra.servers import Address, Arrivals, Server, ServerLimits, TrustedProxies, run_in_place
 
 __all__ = ["Began", "load", "loop_factory", "run", "serve", "url_of"]
 
@@ -226,26 +226,21 @@ def arriving(
     options: RunOptions,
     secure: bool,
     stop: Callable[[], None],
-) -> Begin:
-    """Return `begin` for requests that say where they come from, and that calls `stop` after so many."""
-    left = options.limit_max_requests
+) -> Arrivals:
+    """Return what is served: requests that say where they come from, and `stop` after so many."""
 
-    def arrive(request: Request) -> Response | Awaitable[Response]:
-        nonlocal left
-        if secure:
-            request.scheme = "https"
-        if options.root_path:
-            request.root_path = options.root_path
-        if proxies is not None:
-            proxies.correct(request)
-        if left:
-            left -= 1
-            if not left:
-                logger.info("%d requests have been served (%s)", options.limit_max_requests, LAST_REQUEST)
-                stop()
-        return begin(request)
+    def passed() -> None:
+        logger.info("%d requests have been served (%s)", options.limit_max_requests, LAST_REQUEST)
+        stop()
 
-    return arrive
+    return Arrivals(
+        begin,
+        proxies,
+        secure=secure,
+        root_path=options.root_path,
+        limit=options.limit_max_requests,
+        passed=passed,
+    )
 
 
 LAST_REQUEST: Final = flag_of("limit_max_requests")

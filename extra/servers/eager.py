@@ -106,15 +106,15 @@ def run_in_place(
 class StandIn:
     """The current task while there is none, and afterwards a name for the one there is.
 
-    `context` is what it runs in.
+    `context` is what it runs in. There is one for each request, and most are never asked anything: what it
+    holds stands in the class until it changes.
     """
 
-    __slots__ = ("__weakref__", "_requests", "_task", "context")
+    _task: Task[None] | None = None
+    _requests = 0  # to cancel it
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._task: Task[None] | None = None
-        self._requests = 0  # to cancel it
 
     @property
     def is_taken(self) -> bool:
