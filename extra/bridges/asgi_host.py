@@ -22,6 +22,7 @@ from collections.abc import (
     Coroutine,
     Generator,
     Iterable,
+    Sequence,
 )
 from functools import lru_cache
 from types import CoroutineType, TracebackType
@@ -49,6 +50,8 @@ __all__ = ["ASGIHost", "Lifespan", "Spawn"]
 logger = logging.getLogger("extra.bridges")
 
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 Lifespan: TypeAlias = Literal["auto", "on", "off"]
 
@@ -260,6 +263,7 @@ class _Call:
         self._stream: AsyncIterator[bytes] | None = None  # the body, while it arrives
         self._body_taken = False
         self._start: Response | None = None
+        self._fields: Fields = ()  # of that
         self._parts: _Parts | None = None
         self._complete = False  # the response, as far as the application is concerned
         self._ended = False  # it is, or the client has gone
@@ -360,7 +364,8 @@ class _Call:
         if self._ended:
             raise OSError("the client has gone")
         if kind == "http.response.start" and self._start is None:
-            self._start = response_of(message)
+            self._fields = fields_of(message)
+            self._start = response_of(message["status"], self._fields)
             return DONE
         if kind == "http.response.body" and self._start is not None:
             more = message.get("more_body", False)
@@ -381,6 +386,7 @@ class _Call:
             self._parts.finish()
 
     async def _send_body(self, response: Response, data: bytes, more: bool) -> None:
+        response.length = length_of(self._fields)
         if self._parts is not None:
             await self._parts.put(data)
         elif self._request.method == "HEAD":  # how long the body would be, only the application knows
@@ -569,7 +575,9 @@ class _Socket(WebSocketTaker):
         elif kind == "websocket.close":
             self.accepted.set_result(Response(403))
         elif kind == "websocket.http.response.start":
-            self._refusal = response_of(message)
+            fields = fields_of(message)
+            self._refusal = response_of(message["status"], fields)
+            self._refusal.length = length_of(fields)
         elif kind == "websocket.http.response.body" and self._refusal is not None:
             body = self._refusal.body
             self._refusal.body = (body if isinstance(body, bytes) else b"") + bytes(message.get("body", b""))
@@ -622,22 +630,29 @@ def asks_for_websocket(request: Request) -> bool:
     return False
 
 
-def response_of(message: Message) -> Response:
+def fields_of(message: Message) -> Fields:
+    """Return the header fields of a start, to be looked at more than once."""
+    fields = message.get("headers", ())
+    return fields if isinstance(fields, list | tuple) else list(fields)
+
+
+def response_of(status: int, fields: Fields) -> Response:
     """Return the response that a start describes, without a body."""
     headers: list[tuple[str, str]] = []
     content_type: str | None = None
-    length: int | None = None
-    for name, value in message.get("headers", ()):
+    for name, value in fields:
         lower = name.lower()
         if lower == b"content-type" and content_type is None:
             content_type = value.decode("latin-1")
         elif lower not in CONNECTION_FIELDS:
             headers.append((name.decode("latin-1"), value.decode("latin-1")))
-        elif lower == b"content-length" and value.isdigit():
-            length = int(value)
-    response = Response(message["status"], content_type=content_type, headers=headers)
-    response.length = length
-    return response
+    return Response(status, content_type=content_type, headers=headers)
+
+
+def length_of(fields: Fields) -> int | None:
+    """Return how long a body is said to be, None when nothing is said. Needed for those in parts alone."""
+    lengths = [value for name, value in fields if name.lower() == b"content-length" and value.isdigit()]
+    return int(lengths[-1]) if lengths else None
 
 
 def decoded(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
