@@ -58,6 +58,7 @@ STATUSES: Final[Mapping[str, int]] = {
     "precondition_failed": 412,
     "topic_closed": 409,
     "group_conflict": 409,
+    "session_taken_over": 409,
     "not_delivered": 409,
     "redirect": 302,
     "conflict": 409,

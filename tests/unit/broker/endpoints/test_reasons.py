@@ -63,7 +63,6 @@ def test_every_error_of_ours_has_a_status() -> None:
         for kind in errors()
         if kind.__module__.split(".")[0] in ("extra", "broker")
         and kind not in NEVER_ANSWERED
-        and kind.code not in ("session_taken_over",)
     ]
     assert len(ours) > 20
     for kind in ours:
