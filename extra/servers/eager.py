@@ -30,20 +30,6 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger("extra.servers")
 
-if sys.version_info >= (3, 12):
-    from asyncio.tasks import _swap_current_task as swap_current_task
-else:
-    from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]  # typeshed leaves it out
-
-    def swap_current_task(loop: AbstractEventLoop, task: Any) -> Any:
-        """Make `task` the current one of `loop`, None for none, and return the one before."""
-        before = _current_tasks.get(loop)
-        if task is None:
-            del _current_tasks[loop]
-        else:
-            _current_tasks[loop] = task
-        return before
-
 
 def run_eagerly(
     coroutine: Coroutine[Any, None, None], tasks: TaskGroup, loop: AbstractEventLoop | None = None
@@ -61,18 +47,44 @@ def run_eagerly(
     return call_eagerly(partial(run_in_place, tasks=tasks, loop=loop), coroutine, loop)
 
 
-def call_eagerly(call: Callable[[Argument], Result], argument: Argument, loop: AbstractEventLoop) -> Result:
-    """Return what `call` does with `argument`: in a copy of the context, and with a stand-in for its task.
+if sys.version_info >= (3, 12):
+    from asyncio.tasks import _swap_current_task
 
-    So it may step coroutines, and what is left of one of them goes on from there with `run_in_place`.
-    """
-    context = copy_context()
-    stand_in: Any = StandIn(context)  # it has of a task what is asked of it
-    outer = swap_current_task(loop, stand_in)
-    try:
-        return context.run(call, argument)
-    finally:
-        swap_current_task(loop, outer)
+    def call_eagerly(
+        call: Callable[[Argument], Result], argument: Argument, loop: AbstractEventLoop
+    ) -> Result:
+        """Return what `call` does with `argument`: in a copy of the context, with a stand-in for its task.
+
+        So it may step coroutines, and what is left of one goes on from there with `run_in_place`.
+        """
+        stand_in: Any = StandIn()  # it has of a task what is asked of it
+        stand_in.context = copy_context()
+        outer = _swap_current_task(loop, stand_in)
+        try:
+            return stand_in.context.run(call, argument)
+        finally:
+            _swap_current_task(loop, outer)
+else:
+    from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]  # typeshed leaves it out
+
+    def call_eagerly(
+        call: Callable[[Argument], Result], argument: Argument, loop: AbstractEventLoop
+    ) -> Result:
+        """Return what `call` does with `argument`: in a copy of the context, with a stand-in for its task.
+
+        So it may step coroutines, and what is left of one goes on from there with `run_in_place`.
+        """
+        context = copy_context()
+        outer = _current_tasks.get(loop)
+        _current_tasks[loop] = stand_in = StandIn()
+        stand_in.context = context
+        try:
+            return context.run(call, argument)
+        finally:
+            if outer is None:
+                del _current_tasks[loop]
+            else:
+                _current_tasks[loop] = outer
 
 
 def run_in_place(
@@ -110,11 +122,9 @@ class StandIn:
     holds stands in the class until it changes.
     """
 
+    context: Context
     _task: Task[None] | None = None
     _requests = 0  # to cancel it
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
 
     @property
     def is_taken(self) -> bool:

@@ -61,8 +61,7 @@ def test_every_error_of_ours_has_a_status() -> None:
     ours = [
         kind
         for kind in errors()
-        if kind.__module__.split(".")[0] in ("extra", "broker")
-        and kind not in NEVER_ANSWERED
+        if kind.__module__.split(".")[0] in ("extra", "broker") and kind not in NEVER_ANSWERED
     ]
     assert len(ours) > 20
     for kind in ours:
