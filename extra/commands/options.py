@@ -124,7 +124,10 @@ class RunOptions:
     def __post_init__(self) -> None:
         for each in fields(self):
             _check(each, getattr(self, each.name))
-        for name, value in self.headers:
+        for given in self.headers:
+            if type(given) is not tuple or [type(each) for each in given] != [str, str]:
+                raise OptionError("headers", f"{given!r} is no pair of a name and a value")
+            name, value = given
             if not name or not set(name) <= FIELD_NAME or any(character in value for character in "\r\n\0"):
                 raise OptionError("headers", f"{name!r} with {value!r} is no header field")
         if self.workers > 1 and self.reload:
@@ -146,7 +149,9 @@ def options_of(given: Mapping[str, Any]) -> RunOptions:
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
     if isinstance(values.get("headers"), tuple):
-        values["headers"] = tuple(tuple(each) for each in values["headers"])
+        values["headers"] = tuple(
+            tuple(each) if isinstance(each, list) else each for each in values["headers"]
+        )
     return RunOptions(**values)
 
 
