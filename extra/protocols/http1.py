@@ -144,6 +144,20 @@ class RequestHead:
         """Whether the parts of a body follow and a `RequestEnd`. A chunked body may turn out to be empty."""
         return self.chunked or bool(self.content_length)
 
+    def again(self, method: str, target: bytes) -> "RequestHead":
+        """Return the head of another request with the same fields, in a list of its own."""
+        return RequestHead(
+            method,
+            target,
+            self.headers.copy(),
+            self.http_version,
+            self.keep_alive,
+            self.upgrade,
+            self.expect_continue,
+            self.content_length,
+            self.chunked,
+        )
+
 
 @final
 @mypyc_attr(native_class=True)
@@ -431,9 +445,7 @@ class HTTP1Parser:
             self._events = [BodyPart(data[head_end:end]), RequestEnd()]
             self._taken = 0
         self._other_bytes = 0
-        headers = known.headers.copy()
-        length = known.content_length
-        return RequestHead(method, target, headers, "1.1", True, None, False, length, False)
+        return known.again(method, target)
 
     def _remember(self, piece: bytes) -> None:
         """Know the head at the begin of `piece` again, if there is nothing special in it."""
@@ -448,9 +460,7 @@ class HTTP1Parser:
             return
         self._known_line = piece[:line_end]
         self._known_block = piece[line_end:end]
-        headers = head.headers.copy()  # whoever gets them may change them
-        length = head.content_length
-        self._known = RequestHead(head.method, head.target, headers, "1.1", True, None, False, length, False)
+        self._known = head.again(head.method, head.target)  # whoever gets the fields may change them
 
     def _parse(self) -> None:
         """Give llhttp the next piece, and look at what it cost."""
