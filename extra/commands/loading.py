@@ -104,7 +104,7 @@ def host(
         except ModuleNotFoundError as error:
             raise LoadError(f"WSGI applications need {error.name}: install extra-broker[wsgi]") from None
         wsgi = WSGIHost(application, root_path=root_path)
-        return Loaded(wsgi.handle, begin_of(wsgi.handle), wsgi, wsgi.drain, kind)
+        return Loaded(wsgi.handle, wsgi.begin, wsgi, wsgi.drain, kind)
     if kind == "asgi2":
         application = asgi3_of_asgi2(application)
     asgi = ASGIHost(

@@ -83,7 +83,8 @@ class Signature:
         self.others: list[Parameter] = []
         self.takes_all = False
         annotations = _annotations_of(function)
-        for parameter in inspect.signature(function).parameters.values():
+        parameters = list(inspect.signature(function).parameters.values())
+        for parameter in parameters:
             name = parameter.name
             if parameter.kind is parameter.VAR_KEYWORD:
                 self.takes_all = True
@@ -106,10 +107,10 @@ class Signature:
                 raise TypeError(f"parameter {name!r} can come from nowhere: there is {known}")
         named = {parameter.name for parameter in self.captured}
         self.unnamed = [name for name in captured if name not in named] if self.takes_all else []
-        first = next(iter(inspect.signature(function).parameters.values()), None)
-        self.is_request = first is not None and (
-            list(self.given) == [first.name]
-            and first.kind is first.POSITIONAL_OR_KEYWORD
+        self.is_request = (
+            bool(parameters)
+            and list(self.given) == [parameters[0].name]
+            and parameters[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
             and not (self.captured or self.others or self.unnamed)
         )
 
