@@ -238,6 +238,15 @@ async def test_a_closed_broker_opens_no_session() -> None:
         feed.detach()
 
 
+def write_later(hub: Hub, feed: EventsFeed, wire: FakeStream, seconds: float) -> None:
+    """Let the wire take something again, after so many seconds."""
+    clock = hub.broker.clock
+    assert isinstance(clock, FakeClock)
+    clock.advance(seconds)
+    wire.writable = True
+    feed.writable()
+
+
 async def test_what_has_expired_while_the_wire_took_nothing_is_not_written() -> None:
     async with running_hub() as hub:
         feed, wire = await opened(hub)
@@ -245,11 +254,7 @@ async def test_what_has_expired_while_the_wire_took_nothing_is_not_written() -> 
         await hub.broker.publish("a", "x", ttl=5)
         await hub.broker.publish("a", "x")
         await asyncio.sleep(0)
-        clock = hub.broker.clock
-        assert isinstance(clock, FakeClock)
-        clock.advance(5)
-        wire.writable = True
-        feed.writable()
+        write_later(hub, feed, wire, 5)
         await asyncio.sleep(0)
         assert wire.written == [event(2)]
 
@@ -262,10 +267,6 @@ async def test_who_waits_for_room_has_it_when_what_waited_has_expired() -> None:
         await asyncio.sleep(0)
         waiting = asyncio.create_task(feed.session.wait_for_room())
         await asyncio.sleep(0)
-        clock = hub.broker.clock
-        assert isinstance(clock, FakeClock)
-        clock.advance(5)
-        wire.writable = True
-        feed.writable()
+        write_later(hub, feed, wire, 5)
         await waiting
         assert wire.written == []
