@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from sqlite3 import Connection
@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Final
 
 from broker.engines.failures import StoreRefused
-from broker.engines.schema import APPLICATION_ID
+from broker.engines.schema import APPLICATION_ID, Statement
 
-__all__ = ["Connect", "Transaction", "boot_of_machine", "connect_to", "prepare"]
+__all__ = ["Connect", "Transaction", "boot_of_machine", "connect_to", "prepare", "run"]
 
 BUSY_TIMEOUT_S: Final = 5.0
 """So long a batch waits for another program that has locked the file, before it fails."""
@@ -40,6 +40,20 @@ class Transaction:
             if self.connection.in_transaction:  # something has failed, maybe COMMIT
                 with suppress(sqlite3.Error):
                     self.connection.execute("ROLLBACK")
+
+
+def run(connection: Connection, statements: Sequence[Statement]) -> None:
+    """Run all of the statements or none, also when there is an error.
+
+    One alone is a transaction by itself. Beginning and ending one are statements as well, each of which lets
+    go of the interpreter's lock and takes it back, and a batch is often one message.
+    """
+    if len(statements) == 1:
+        connection.execute(*statements[0])
+        return
+    with Transaction(connection):
+        for statement, values in statements:
+            connection.execute(statement, values)
 
 
 def connect_to(uri: str) -> Connection:

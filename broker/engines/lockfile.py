@@ -35,6 +35,7 @@ class LockFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._descriptor = -1
+        self._pid = 0
 
     def acquire(self) -> None:
         """Take the lock, without waiting. Raises Locked, OSError."""
@@ -49,6 +50,7 @@ class LockFile:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        self._pid = os.getpid()
 
     def release(self) -> None:
         """Let go of the lock. Idempotent."""
@@ -65,7 +67,7 @@ class LockFile:
 
     def note(self, epoch: str, offset: int) -> None:
         """Note how far the store has come. A disk that does not take it is no failure of the store."""
-        line = f"{os.getpid()} {epoch} {offset}".encode()
+        line = f"{self._pid} {epoch} {offset}".encode()
         with suppress(OSError):
             os.pwrite(self._descriptor, line.ljust(WIDTH_BYTES - 1) + b"\n", 0)
 

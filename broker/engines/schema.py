@@ -3,7 +3,7 @@ statements.
 
 | Table | A row is |
 | --- | --- |
-| `store` | the store itself, in one row: epoch, head, what is lost to every filter, and how it was left |
+| `store` | the store itself, in one row: epoch, `HEAD`, what is lost to every filter, and how it was left |
 | `topics` | a topic that the log knows, by a number of its own, with the highest offset that it has lost |
 | `messages` | a message of the log; `topic_id` is a row of `topics` |
 | `retained` | a retained message, with the name of its topic: it may outlive what the log knows of that |
@@ -13,8 +13,7 @@ statements.
 """
 
 from collections.abc import Sequence
-from sqlite3 import Connection
-from typing import Final
+from typing import Final, TypeAlias
 
 from broker.engines.records import MESSAGE_COLUMNS, RETAINED_COLUMNS, Value
 
@@ -26,22 +25,36 @@ __all__ = [
     "DELETE_RETAINED_OF",
     "DELETE_STATE",
     "DELETE_TOPICS",
+    "HEAD",
+    "HEAD_LAG",
     "PUT_KEYS",
     "PUT_MESSAGES",
     "PUT_RETAINED",
     "PUT_STATES",
     "PUT_TOPICS",
     "TABLES",
+    "UPDATE_STORE",
     "UPGRADES",
     "VERSION",
     "ManyRows",
+    "Statement",
 ]
 
 APPLICATION_ID: Final = 0x45585452
 """Stands in the header of the file, so that `file` and we know whose it is: "EXTR"."""
 
-VERSION: Final = 2
-"""The version of what is described here, in the header as `user_version`."""
+VERSION: Final = 3
+"""The version of what is described here, in the header as `user_version`: 2 has states, 3 has `HEAD`."""
+
+HEAD_LAG: Final = 256
+"""The row `store` is at most so many offsets behind the head."""
+
+HEAD: Final = f"max(head, min(head + {HEAD_LAG}, (SELECT ifnull(max(offset), 0) FROM messages)))"
+"""The head, from the row `store`: that, or the last message behind it.
+
+So a message that is kept says itself how far the head has come, and a batch of nothing else does not write a
+second page to say so.
+"""
 
 _MESSAGE: Final = """
     time REAL NOT NULL,
@@ -87,7 +100,7 @@ TABLES: Final = (
     _STATES,
 )
 
-UPGRADES: Final[dict[int, tuple[str, ...]]] = {1: (_STATES,)}
+UPGRADES: Final[dict[int, tuple[str, ...]]] = {1: (_STATES,), 2: ()}
 """What makes a file of a version one of the next."""
 
 STEPS: Final = (64, 8, 1)
@@ -100,6 +113,10 @@ loop that is busy, the writer then gets on by one row per switch. 4,400 rows of 
 """
 
 
+Statement: TypeAlias = tuple[str, Sequence[Value]]
+"""A statement with the values of its parameters."""
+
+
 class ManyRows:
     """A statement in which a part stands once for each row, and the statements for so many rows."""
 
@@ -109,14 +126,18 @@ class ManyRows:
         self.columns = columns
         self._statements = [(step, before + ",".join([row] * step) + after) for step in STEPS]
 
-    def execute(self, connection: Connection, values: Sequence[Value]) -> None:
-        """Run it for the rows that `values` holds, one behind the other."""
+    def of(self, values: Sequence[Value]) -> list[Statement]:
+        """Return what does it for the rows that `values` holds, one behind the other."""
+        statements: list[Statement] = []
+        if not values:
+            return statements
         start = 0
         for step, statement in self._statements:
             width = step * self.columns
             while len(values) - start >= width:
-                connection.execute(statement, values[start : start + width])
+                statements.append((statement, values[start : start + width]))
                 start += width
+        return statements
 
 
 PUT_TOPICS: Final = ManyRows(
@@ -136,6 +157,8 @@ PUT_KEYS: Final = ManyRows("INSERT INTO keys (offset, digest, time) VALUES ", 3)
 DELETE_TOPICS: Final = ManyRows("DELETE FROM topics WHERE id IN (", 1, ")", row="?")
 DELETE_MESSAGES: Final = ManyRows("DELETE FROM messages WHERE offset IN (", 1, ")", row="?")
 DELETE_RETAINED: Final = ManyRows("DELETE FROM retained WHERE offset IN (", 1, ")", row="?")
+
+UPDATE_STORE: Final = "UPDATE store SET head = ?, forgotten_until = ?, reserved_until = ?"
 
 DELETE_STATE: Final = "DELETE FROM states WHERE kind = ? AND name = ?"
 DELETE_RETAINED_OF: Final = "DELETE FROM retained WHERE topic = ? AND offset <= ?"

@@ -23,8 +23,8 @@ class Worker:
         """Start the thread. To be made within the event loop that is told, and stopped from it."""
         self._loop = asyncio.get_running_loop()
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._own_thread = Thread(target=self._work, name=name, daemon=True)
+        self._own_thread.start()
 
     def submit(self, call: Callable[[], None], done: Callable[[Exception | None], None]) -> None:
         """Run `call` in the thread, and then `done` in the event loop, with what the call has raised."""
@@ -59,7 +59,7 @@ class Worker:
     def stop(self) -> None:
         """End the thread when it has done what it was given, and wait for that."""
         self._calls.put(None)
-        self._thread.join()
+        self._own_thread.join()
 
     def _work(self) -> None:
         while (run := self._calls.get()) is not None:

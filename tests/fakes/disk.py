@@ -8,6 +8,9 @@ __all__ = ["Disk", "error_of"]
 
 HOLD_LIMIT_S: Final = 20.0
 
+CHANGES: Final = ("DELETE", "INSERT", "UPDATE")
+"""What begins a transaction and commits it by itself, where there is none."""
+
 
 def error_of(name: str) -> sqlite3.OperationalError:
     """Return an error of SQLite with a technical name, as the module makes it."""
@@ -71,6 +74,8 @@ class WatchedConnection(sqlite3.Connection):
     disk: Disk
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:  # Any: as sqlite3 has it
-        if sql != "ROLLBACK":  # the way back is never barred
-            self.disk.pass_statement(sql)
+        is_by_itself = not self.in_transaction and sql.startswith(CHANGES)
+        for statement in ("BEGIN", sql, "COMMIT") if is_by_itself else (sql,):
+            if statement != "ROLLBACK":  # the way back is never barred
+                self.disk.pass_statement(statement)
         return super().execute(sql, parameters)

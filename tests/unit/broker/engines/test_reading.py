@@ -11,7 +11,7 @@ from broker.commands.storing import open_store
 from broker.engines.batch import Batch, Placed
 from broker.engines.failures import StoreRefused
 from broker.engines.reading import StoreReader, TopicSummary
-from broker.engines.schema import VERSION
+from broker.engines.schema import HEAD_LAG, VERSION
 from broker.engines.store import Store
 from tests.fakes.disk import Disk
 from tests.unit.broker.commands.stores import EPOCH, fill, make_store
@@ -136,7 +136,7 @@ def test_on_a_disk_that_cannot_be_written_to_it_is_read_all_the_same(path: Path)
     [
         ("UPDATE messages SET payload = 'x' WHERE offset = 4", "offset 4"),
         ("DELETE FROM topics WHERE name = 'a'", "offset 4 is of no topic"),
-        ("UPDATE store SET head = 6", "above the head"),
+        (f"UPDATE store SET head = 6 - {HEAD_LAG}", "above the head"),
     ],
 )
 def test_what_is_damaged_is_told_where_it_stands(path: Path, statement: str, damage: str) -> None:
@@ -178,6 +178,30 @@ def test_behind_what_cannot_be_read_it_goes_on(tmp_path: Path) -> None:
     assert sound == sorted(set(sound))
     assert count // 2 < len(sound) < count
     assert sound[-1] == count
+
+
+def test_the_head_is_known_nearly_where_the_last_messages_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = Store(str(path))
+    store.open(EPOCH)
+    store.begin()
+    for offset in range(1, 101):
+        store.write(Batch(offset, [Placed(a_message("a", b"x" * 100), offset, 0.0, 0.0)]))
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'messages'").fetchone()
+    with path.open("r+b") as file:
+        page = file.read()[(root - 1) * 4096 : root * 4096]
+        last = int.from_bytes(page[8:12])  # the page of the greatest offsets, in the header of the root
+        file.seek((last - 1) * 4096)
+        file.write(os.urandom(4096))
+    with StoreReader(str(path)) as reader:
+        assert reader.head == HEAD_LAG
+        found = list(reader.messages())
+    sound = [each.row[0] for each in found if not each.damage]
+    assert sound == list(range(1, len(sound) + 1))
+    assert 50 < len(sound) < 100
+    assert "cannot be read" in found[len(sound)].damage
 
 
 def test_what_is_no_store_is_refused(path: Path, tmp_path: Path) -> None:

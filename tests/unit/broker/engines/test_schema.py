@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from broker.engines import schema
+from broker.engines.records import Value
 from broker.engines.schema import STEPS, TABLES, ManyRows
 
 VARIABLES_LIMIT = 999
@@ -21,19 +22,27 @@ def connection() -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def execute(connection: sqlite3.Connection, many: ManyRows, values: list[Value]) -> None:
+    for statement, some in many.of(values):
+        connection.execute(statement, some)
+
+
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 63, 64, 65, 200])
 def test_any_number_of_rows_is_put_and_deleted(connection: sqlite3.Connection, count: int) -> None:
-    values = [value for offset in range(count) for value in (offset, b"k%d" % offset, offset + 0.5)]
-    schema.PUT_KEYS.execute(connection, values)
+    values: list[Value] = [
+        value for offset in range(count) for value in (offset, b"k%d" % offset, offset + 0.5)
+    ]
+    execute(connection, schema.PUT_KEYS, values)
     rows = connection.execute("SELECT offset, digest, time FROM keys ORDER BY offset").fetchall()
     assert [value for row in rows for value in row] == values
-    ManyRows("DELETE FROM keys WHERE offset IN (", 1, ")", row="?").execute(connection, list(range(1, count)))
+    delete = ManyRows("DELETE FROM keys WHERE offset IN (", 1, ")", row="?")
+    execute(connection, delete, list(range(1, count)))
     assert connection.execute("SELECT count(*) FROM keys").fetchone()[0] == min(count, 1)
 
 
 def test_a_topic_that_is_put_again_is_changed(connection: sqlite3.Connection) -> None:
-    schema.PUT_TOPICS.execute(connection, [1, "a", 0, 10, 2, "b", 0, 20])
-    schema.PUT_TOPICS.execute(connection, [2, "b", 7, 30])
+    execute(connection, schema.PUT_TOPICS, [1, "a", 0, 10, 2, "b", 0, 20])
+    execute(connection, schema.PUT_TOPICS, [2, "b", 7, 30])
     assert connection.execute("SELECT * FROM topics").fetchall() == [(1, "a", 0, 10), (2, "b", 7, 30)]
 
 
@@ -42,4 +51,4 @@ def test_every_statement_fits_any_sqlite(connection: sqlite3.Connection) -> None
     assert len(statements) == 8
     for many in statements:
         assert many.columns * max(STEPS) <= VARIABLES_LIMIT
-        many.execute(connection, [])
+        assert many.of([]) == []

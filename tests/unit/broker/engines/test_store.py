@@ -12,7 +12,7 @@ import pytest
 from broker.engines.batch import Batch, Placed
 from broker.engines.failures import StoreRefused
 from broker.engines.lockfile import LockFile
-from broker.engines.schema import APPLICATION_ID, VERSION
+from broker.engines.schema import APPLICATION_ID, HEAD_LAG, VERSION
 from broker.engines.store import RESERVED_OFFSETS, Store
 from extra.pubsub.journal import Journal
 from tests.fakes.disk import Disk
@@ -311,7 +311,7 @@ def test_a_batch_that_fails_changes_nothing(open_store: Open, path: Path, disk: 
     for statement in ("BEGIN", "INSERT INTO topics", "INSERT INTO messages", "UPDATE store", "COMMIT"):
         disk.fail(statement)
         with pytest.raises(sqlite3.OperationalError):
-            write(store, "b")
+            write(store, "b", evicted=[9])
         disk.mend()
         assert (store.head, store.numbers) == (1, {"a": 1})
     write(store, "c")
@@ -327,6 +327,53 @@ def test_durability_is_what_sqlite_is_told(open_store: Open, durability: str) ->
     write(store, "a")
     level = store.connection.execute("PRAGMA synchronous").fetchone()[0]
     assert level == {"full": 2, "normal": 1}[durability]
+
+
+def test_a_message_alone_is_a_transaction_of_one_statement(open_store: Open, path: Path, disk: Disk) -> None:
+    store = open_store()
+    write(store, "a")
+    disk.statements.clear()
+    write(store, "a")
+    assert [statement.split(" (")[0] for statement in disk.statements] == [
+        "BEGIN",
+        "INSERT INTO messages",
+        "COMMIT",
+    ]
+    assert rows(path, "SELECT head FROM store") == [(0,)]
+    abandon(store)
+    assert open_store().head == 2
+
+
+def test_the_head_is_written_where_no_message_tells_it(open_store: Open, path: Path) -> None:
+    store = open_store()
+    for batch in (
+        Batch(1, [placed(1, kept=False)]),
+        Batch(2, [placed(2), placed(3, kept=False)]),
+        Batch(4, [placed(4)], forgotten_until=1),
+    ):
+        store.write(batch)
+        abandon(store)
+        store = open_store()
+        assert store.head == batch.head
+    write(store, "a")
+    write(store, evicted=[2, 4, 5])
+    assert rows(path, "SELECT offset FROM messages") == []
+    abandon(store)
+    assert open_store().head == 5
+
+
+def test_the_row_of_the_store_stays_near_the_head(open_store: Open, path: Path) -> None:
+    store = open_store()
+    written = set()
+    for _ in range(HEAD_LAG + 2):
+        write(store, "a")
+        ((head,),) = rows(path, "SELECT head FROM store")
+        assert isinstance(head, int)
+        written.add(head)
+        assert store.head - HEAD_LAG < head <= store.head
+    assert written == {0, HEAD_LAG}
+    write(store, *"a" * HEAD_LAG)
+    assert rows(path, "SELECT head FROM store") == [(store.head,)]
 
 
 # Recovering
@@ -402,6 +449,7 @@ def test_an_older_copy_in_its_place_is_not_gone_on_with(open_store: Open, path: 
     store = open_store()
     write(store, "a", "a")
     with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM messages WHERE offset = 2")
         connection.execute("UPDATE store SET head = 1")
     with pytest.raises(StoreRefused, match="no longer the file"):
         store.recover({})
