@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
 
+import extra
 from loadtest.delivery import DELIVERY_COLUMNS, deliver
 from loadtest.generator.plan import Group
 from loadtest.processes import Server, result_of
@@ -18,6 +19,12 @@ __all__ = ["ROUNDS", "add_arguments", "run"]
 ROUNDS = 3
 
 PAYLOAD_BYTES = 200
+
+GROWING_BYTES = 6 * 1024 * 1024
+"""More than a write-ahead log has when it is carried over."""
+
+LARGE_BYTES = 512 * 1024
+
 COLUMNS = [
     Column("per_s", "messages/s", "{:,.0f}"),
     Column("ratio", "to bare"),
@@ -86,9 +93,14 @@ def publish(what: tuple[str, str], messages: int, directory: str | None) -> dict
 
 @contextmanager
 def stored(durability: str, directory: str | None) -> Iterator[Server]:
-    """Start extra-broker with a new store."""
+    """Start extra-broker with a new store whose write-ahead log has grown to its size.
+
+    That is what one has that has been running for a while: before, each transaction makes it longer.
+    """
     with (
         TemporaryDirectory(dir=directory) as place,
         broker("--store", f"{place}/store.db", "--store-durability", durability) as server,
     ):
+        for _ in range(GROWING_BYTES // LARGE_BYTES):
+            extra.publish(f"http://127.0.0.1:{server.port}", "large", bytes(LARGE_BYTES))
         yield server
