@@ -26,9 +26,12 @@ REST: Final = 4
 
 
 class Level:
-    """One level of a pattern. Of levels that match the same text, the one of lower `rank` is the better."""
+    """One level of a pattern. Of levels that match the same text, the one of lower `rank` is the better.
 
-    __slots__ = ("convertors", "names", "rank", "regex", "text")
+    One that is `repeatable` takes the same of the same text whenever it is asked.
+    """
+
+    __slots__ = ("convertors", "names", "rank", "regex", "repeatable", "text")
 
     def __init__(
         self, text: str, names: tuple[str, ...], convertors: tuple[Convertor, ...], regex: str
@@ -36,6 +39,7 @@ class Level:
         self.text = text
         self.names = names
         self.convertors = convertors
+        self.repeatable = all(each in CONVERTORS.values() for each in convertors)
         self.regex = re.compile(regex) if regex else None  # only where there is text around parameters
         if not names:
             self.rank = TEXT
@@ -55,16 +59,12 @@ class Level:
 
 
 class Pattern:
-    """A pattern and its levels. `names` are those of its parameters, from left to right.
+    """A pattern and its levels. `names` are those of its parameters, from left to right."""
 
-    `path` is what a pattern without parameters matches.
-    """
-
-    __slots__ = ("convertors", "levels", "names", "path", "text", "typed")
+    __slots__ = ("convertors", "levels", "names", "text", "typed")
 
     def __init__(self, text: str, levels: tuple[Level, ...]) -> None:
         self.text = text
-        self.path = "/" + "/".join(level.text for level in levels)
         self.levels = levels
         self.names = tuple(name for level in levels for name in level.names)
         self.convertors = tuple(each for level in levels for each in level.convertors)

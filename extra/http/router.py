@@ -7,12 +7,13 @@ kind, then those of any text, then the rest; of equals, the first that was added
 that. A pattern whose handlers have other methods, or whose conditions do not hold, lets the next one have it.
 
 The path is matched as it was sent, and what a parameter has taken is decoded afterwards, so that `%2F` in a
-level does not end it. Every node of the tree is looked at once at most, whatever the path.
+level does not end it. Every node of the tree is looked at once at most, whatever the path. Paths repeat: what
+was found for one is kept, where it depends on the path and the method alone.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from extra.http.convertors import CONVERTORS, Convertor
 from extra.http.errors import MethodNotAllowed, NotFound
@@ -48,6 +49,12 @@ ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 LOWEST: Final = -(1 << 62)
+
+KNOWN_LIMIT_PATHS: Final = 1024
+"""So many paths a router knows again. It forgets all when there are more."""
+
+KNOWN_LIMIT_CHARACTERS: Final = 256
+"""Longer paths are not kept."""
 
 
 def begin_of(handler: Begin) -> Begin:
@@ -93,8 +100,8 @@ class Router:
         """Start empty. `convertors` are the kinds of parameters that patterns may have."""
         self.convertors = convertors
         self._root = _Node()
-        self._plain: dict[str, dict[str, Route]] = {}  # by path and method, where nothing goes before it
-        self._plain_ready = True
+        self._known: dict[str, dict[str, _Found]] = {}  # by method and path
+        self._known_paths = 0
         self._at_once_methods: set[str] = set()
 
     def add(
@@ -129,7 +136,8 @@ class Router:
                 self._at_once_methods.add(method)
         for each in nodes:
             each.highest = max(each.highest, priority)
-        self._plain_ready = False
+        self._known = {}
+        self._known_paths = 0
 
     def routes(self) -> Iterator[Route]:
         """Iterate over the routes; those of one pattern and method in the order in which they are tried."""
@@ -163,23 +171,28 @@ class Router:
 
     def _find(self, request: Request) -> Route | None:
         """Return the best route for a request, which has the parameters of its path from then on."""
-        if not self._plain_ready:
-            self._find_plain()
-        routes = self._plain.get(request.raw_path)
-        if routes is not None and (plain := routes.get(request.method)) is not None:
-            return plain
-        path = _normalized(request.raw_path)
-        search = _Search(path, request)
-        search.visit(self._root, 0, (), ())
-        route = search.found
-        if route is None:
-            return None
-        names = route.pattern.names
-        if names:
-            request.values = request.params = dict(zip(names, search.texts))  # noqa: B905  # 0.2 us for the check
-            if route.pattern.typed:
-                request.values = dict(zip(names, search.values, strict=True))
-        return route
+        known = self._known.get(request.method)
+        found = None if known is None else known.get(request.raw_path)
+        if found is None:
+            search = _Search(_normalized(request.raw_path), request)
+            search.visit(self._root, 0, (), ())
+            if search.found is None:
+                return None
+            found = _Found(search.found, search.texts, search.values)
+            if search.repeatable and len(request.raw_path) <= KNOWN_LIMIT_CHARACTERS:
+                self._remember(request, found)
+        if found.params:
+            request.values = request.params = found.params.copy()
+            if found.values is not found.params:
+                request.values = found.values.copy()
+        return found.route
+
+    def _remember(self, request: Request, found: "_Found") -> None:
+        if self._known_paths == KNOWN_LIMIT_PATHS:
+            self._known = {}
+            self._known_paths = 0
+        self._known_paths += 1
+        self._known.setdefault(request.method, {})[request.raw_path] = found
 
     def _refuse(self, request: Request) -> Awaitable[Response]:
         path = _normalized(request.raw_path)
@@ -196,19 +209,6 @@ class Router:
         if request.method == "OPTIONS":
             return tell_options(allow)
         raise MethodNotAllowed(f"method {request.method} is not allowed here", allow)
-
-    def _find_plain(self) -> None:
-        """Note the routes that a look-up finds: no parameters, no condition, and none that goes before it."""
-        highest = max((route.priority for route in self.routes() if route.pattern.names), default=LOWEST)
-        firsts: dict[tuple[str, str], Route] = {}
-        for route in self.routes():
-            if not route.pattern.names:
-                firsts.setdefault((route.pattern.path, route.method), route)
-        self._plain = {}
-        for (path, method), route in firsts.items():
-            if route.condition is None and route.priority >= highest:
-                self._plain.setdefault(path, {})[method] = route
-        self._plain_ready = True
 
 
 class _Node:
@@ -253,10 +253,24 @@ class _Node:
             yield from node.routes()
 
 
+class _Found:
+    """A route, and the parameters of the path that it was found for."""
+
+    __slots__ = ("params", "route", "values")
+
+    def __init__(self, route: Route, texts: tuple[str, ...], values: tuple[object, ...]) -> None:
+        self.route = route
+        names = route.pattern.names
+        self.params = dict(zip(names, texts))  # noqa: B905  # 0.2 us for the check
+        self.values: dict[str, object] = cast("dict[str, object]", self.params)
+        if route.pattern.typed:
+            self.values = dict(zip(names, values, strict=True))
+
+
 class _Search:
     """One walk through the tree: for the route of a request or, with `allowed`, for the methods there are."""
 
-    __slots__ = ("allowed", "best", "found", "levels", "request", "texts", "values", "visits")
+    __slots__ = ("allowed", "best", "found", "levels", "repeatable", "request", "texts", "values", "visits")
 
     def __init__(self, path: str, request: Request, allowed: set[str] | None = None) -> None:
         self.levels = path[1:].split("/") if path[:1] == "/" else []
@@ -264,6 +278,7 @@ class _Search:
         self.allowed = allowed
         self.visits = 0  # to nodes that further ones branch off from
         self.best = LOWEST
+        self.repeatable = True  # nobody else was asked: no condition, and no convertor of a service
         self.found: Route | None = None
         self.texts: tuple[str, ...] = ()  # of the parameters of what has been found
         self.values: tuple[object, ...] = ()
@@ -295,11 +310,13 @@ class _Search:
                             text = decode_percent(level)
                             self.visit(below, depth + 1, (*texts, text), (*values, text))
                         else:
+                            self.repeatable = self.repeatable and pattern.repeatable
                             taken = _parse_level(pattern, level)
                             if taken is not None:
                                 self.visit(below, depth + 1, (*texts, *taken[0]), (*values, *taken[1]))
             for rest, below in node.rests:
                 if below.highest > self.best:
+                    self.repeatable = self.repeatable and rest.repeatable
                     text = decode_percent("/".join(levels[depth:]))
                     try:
                         value = rest.convertors[0].parse(text)
@@ -323,6 +340,8 @@ class _Search:
         for route in routes or ():
             if route.priority <= self.best:
                 return
+            if route.condition is not None:
+                self.repeatable = False
             if route.condition is None or route.condition(self.request):
                 self.best = route.priority
                 self.found = route

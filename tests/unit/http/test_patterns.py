@@ -24,8 +24,14 @@ def test_names_do_not_make_a_shape() -> None:
     assert one == two != three
 
 
-def test_path_of_a_plain_pattern_is_as_it_is_sent() -> None:
-    assert parse_pattern("/a b/é/%41").path == "/a%20b/%C3%A9/%41"
+def test_text_of_a_plain_pattern_is_as_it_is_sent() -> None:
+    assert [level.text for level in parse_pattern("/a b/é/%41").levels] == ["a%20b", "%C3%A9", "%41"]
+
+
+def test_what_a_level_takes_is_sure_unless_a_service_has_a_say() -> None:
+    kinds = {**CONVERTORS, "pair": Convertor(r"(a|b)(\(c\))?")}
+    levels = parse_pattern("/a/{b}/{c:int}-{d:date}/{e:pair}/{f:int}-{g:pair}/{h:path}", kinds).levels
+    assert [level.repeatable for level in levels] == [True, True, True, False, False, True]
 
 
 def test_groups_of_a_kind_of_ones_own_do_not_count() -> None:

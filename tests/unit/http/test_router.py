@@ -16,6 +16,7 @@ from extra.http import (
     Response,
     Router,
 )
+from extra.http.router import KNOWN_LIMIT_CHARACTERS, KNOWN_LIMIT_PATHS
 from extra.http.router import _Search as Search
 
 
@@ -194,6 +195,65 @@ async def test_condition_that_does_not_hold_lets_others_have_it() -> None:
     router.add("GET", "/b", naming("never"), condition=lambda request: False)
     with pytest.raises(NotFound):
         await found(router, "/b")
+
+
+async def test_condition_is_asked_for_each_request() -> None:
+    router = Router()
+    router.add("GET", "/a/{x}", naming("any"))
+    router.add("GET", "/a/b", naming("some"), condition=lambda request: bool(request.query))
+    for _ in range(3):
+        assert await found(router, "/a/b?c") == ("some", {})
+        assert await found(router, "/a/b") == ("any", {"x": "b"})
+
+
+async def test_kind_of_a_service_is_asked_for_each_request() -> None:
+    taken: list[str] = []
+
+    def take(text: str) -> list[str]:
+        if len(taken) == 2:
+            raise ValueError
+        taken.append(text)
+        return [text]
+
+    router = Router({**CONVERTORS, "own": Convertor("[a-z]+", take)})
+    router.add("GET", "/a/{x}", naming("any"))
+    router.add("GET", "/a/{y:own}", naming("own"))
+    assert [await found(router, "/a/b") for _ in range(3)] == [("own", {"y": "b"})] * 2 + [
+        ("any", {"x": "b"})
+    ]
+
+
+async def test_who_changes_parameters_changes_those_of_no_other_request() -> None:
+    async def spoil(request: Request) -> Response:
+        answer = repr((request.params, dict(request.values))).encode()
+        request.params["x"] = "spoilt"
+        if isinstance(request.values, dict):
+            request.values["x"] = "spoilt"
+        return Response(200, answer)
+
+    router = Router()
+    router.add("GET", "/a/{x}", spoil)
+    router.add("GET", "/b/{x:int}", spoil)
+    for _ in range(3):
+        assert await found(router, "/a/1") == ({"x": "1"}, {"x": "1"})
+        assert await found(router, "/b/1") == ({"x": "1"}, {"x": 1})
+
+
+async def test_what_is_added_later_counts_for_paths_that_are_known(router: Router) -> None:
+    assert await found(router, "/t/a") == ("topic", {"topic": "a"})
+    router.add("GET", "/t/a", naming("better"))
+    assert await found(router, "/t/a") == ("better", {})
+
+
+async def test_as_many_paths_are_kept_as_the_limit_says(router: Router) -> None:
+    for number in range(2 * KNOWN_LIMIT_PATHS + 2):
+        assert await found(router, f"/t/{number}") == ("topic", {"topic": str(number)})
+        assert sum(map(len, router._known.values())) <= KNOWN_LIMIT_PATHS
+    known = sum(map(len, router._known.values()))
+    assert known == 2
+    assert await found(router, "/t/" + KNOWN_LIMIT_CHARACTERS * "a")
+    assert await found(router, f"/t/{number}", "PUT")
+    assert sum(map(len, router._known.values())) == known + 1
 
 
 async def test_values_are_of_the_kind_that_the_pattern_says() -> None:
