@@ -72,7 +72,10 @@ class Request:
         self.client = client
         self.params: dict[str, str] = {}  # what the route has found in the path
         self.values: Mapping[str, object] = self.params  # the same, converted to what the pattern says
-        path, _, self._raw_query = target.decode("ascii").partition("?")
+        path = target.decode("ascii")
+        self._raw_query = ""
+        if "?" in path:
+            path, _, self._raw_query = path.partition("?")
         if not path.startswith("/") and "://" in path:  # RFC 9112 3.2.2: the absolute form
             path = "/" + path.partition("://")[2].partition("/")[2]
         self.raw_path: str = path  # still percent-encoded; "*" for OPTIONS of the server as a whole

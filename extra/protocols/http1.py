@@ -214,6 +214,7 @@ class HTTP1Parser:
         self._known: RequestHead | None = None  # what was made of the two:
         self._known_line: bytes = b""
         self._known_block: bytes = b""  # of fields: from the end of the line to the empty line
+        self._known_bytes: bytes = b""  # the two, where no body follows
         # The message under way.
         self._head: RequestHead | None = None
         self._target: bytes = b""
@@ -234,6 +235,11 @@ class HTTP1Parser:
     def unparsed_bytes(self) -> int:
         """How much was received that `next_event` has not come to yet."""
         return len(self._data) - self._offset
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is anything that `next_event` has not come to yet."""
+        return self._offset < len(self._data) or self._taken < len(self._events)
 
     @property
     def held_bytes(self) -> int:
@@ -292,7 +298,7 @@ class HTTP1Parser:
         self._taken = 0
         self._llhttp = None
         self._known = None
-        self._known_line = self._known_block = b""
+        self._known_line = self._known_block = self._known_bytes = b""
 
     # Called by llhttp, while a piece is parsed. Raising makes it stop for good.
 
@@ -416,6 +422,10 @@ class HTTP1Parser:
     def _recognize(self, known: RequestHead) -> RequestHead | None:
         """Take the next request from the data, if it has the fields of `known`; None when llhttp has to."""
         data = self._data
+        if data == self._known_bytes and not self._offset:
+            self._data = b""
+            self._other_bytes = 0
+            return known.again(known.method, known.target)
         start = self._offset
         line_end = data.find(b"\r\n", start)
         block = self._known_block
@@ -460,6 +470,7 @@ class HTTP1Parser:
             return
         self._known_line = piece[:line_end]
         self._known_block = piece[line_end:end]
+        self._known_bytes = b"" if head.content_length else piece[:end]
         self._known = head.again(head.method, head.target)  # whoever gets the fields may change them
 
     def _parse(self) -> None:

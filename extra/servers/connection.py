@@ -267,7 +267,8 @@ class HTTPConnection(Flow):
                     break
                 if isinstance(event, RequestHead):
                     requests_left -= 1
-                    began = began or perf_counter()
+                    if not began and self._parser.has_more:
+                        began = perf_counter()
                     self._begin(event)
                 elif isinstance(event, RequestEnd):
                     self._await_request()  # a body has been drained
@@ -474,7 +475,12 @@ class HTTPConnection(Flow):
         keep_alive = self._may_go_on()
         if isinstance(body, bytes):
             size = len(body)
-            head = self._make_head(response, "" if bodiless else f"Content-Length: {size}\r\n", keep_alive)
+            is_usual = not (response.headers or bodiless or response.status == UPGRADE_REQUIRED)
+            if is_usual and keep_alive and request.http_version == "1.1":
+                head = self._context.usual_head(response.status, response.content_type, size)
+            else:
+                framing = "" if bodiless else f"Content-Length: {size}\r\n"
+                head = self._make_head(response, framing, keep_alive)
             self._answered = True
             if head_only:
                 size = 0
@@ -588,14 +594,10 @@ class HTTPConnection(Flow):
             framing += "Connection: close\r\n"
         elif self._head is not None and self._head.http_version == "1.0":
             framing += "Connection: keep-alive\r\n"
-        context = self._context
-        if not response.headers:
-            start = context.begin_head(response.status, response.content_type)
-            return start + f"{framing}{context.common_lines}\r\n".encode("latin-1")
         headers = response.headers
         if response.content_type is not None:
             headers = (("Content-Type", response.content_type), *headers)
-        return response_head(response.status, headers, framing + context.common_lines)
+        return response_head(response.status, headers, framing + self._context.common_lines)
 
     def _may_go_on(self) -> bool:
         """Say whether another request may follow on this connection."""

@@ -30,9 +30,6 @@ __all__ = ["AccessLog", "Connection", "ServerContext"]
 
 logger: Final = logging.getLogger("extra.servers")
 
-STARTS_LIMIT: Final = 256
-"""Statuses with their content types whose lines are kept ready."""
-
 AccessLog: TypeAlias = Callable[[Request, int, int, float], None]
 """Called for each answer: with the request, the status, the bytes of the body, and the seconds it took."""
 
@@ -89,7 +86,11 @@ class ServerContext:
         self.changed = Event()  # a connection has ended
         self.draining = False  # responses say that their connection ends
         self.background = copy_context()  # what a request starts from: nothing of the one before it
-        self._starts: dict[tuple[int, str | None], bytes] = {}
+        # The last head that `usual_head` has made, and what of.
+        self._status = 0
+        self._content_type: str | None = None
+        self._size = 0
+        self._head = b""
         self._dated = dated
         self._more_lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
         if server_name:
@@ -101,17 +102,19 @@ class ServerContext:
         """Let `common_lines`, the end of each response's head, say what time it is; None asks the clock."""
         date = f"Date: {formatdate(unix_time, usegmt=True)}\r\n" if self._dated else ""
         self.common_lines = date + self._more_lines
+        self._status = 0
 
-    def begin_head(self, status: int, content_type: str | None) -> bytes:
-        """Return the first lines of a response's head. Raises as `response_head` does."""
-        start = self._starts.get((status, content_type))
-        if start is None:
-            fields = () if content_type is None else (("Content-Type", content_type),)
-            start = response_head(status, fields)[:-2]
-            if len(self._starts) >= STARTS_LIMIT:
-                self._starts.clear()
-            self._starts[status, content_type] = start
-        return start
+    def usual_head(self, status: int, content_type: str | None, size: int) -> bytes:
+        """Return the head of a response with a body of `size` bytes, to HTTP/1.1, and nothing special.
+
+        Those repeat. Raises as `response_head` does.
+        """
+        if status == self._status and size == self._size and content_type == self._content_type:
+            return self._head
+        fields = () if content_type is None else (("Content-Type", content_type),)
+        self._head = response_head(status, fields, f"Content-Length: {size}\r\n{self.common_lines}")
+        self._status, self._size, self._content_type = status, size, content_type
+        return self._head
 
     def failure(self, error: Exception, request: Request) -> Response:
         """Return the response to what the handler of `request` has raised. Bugs are logged."""

@@ -252,6 +252,7 @@ def test_fields_that_are_known_already_make_no_difference(line: bytes, block: by
     before, _ = outcome(first)
     alone, flaw = outcome(again)
     assert outcome(first, again) == (before + alone, flaw)
+    assert outcome(first, first, again) == (before + before + alone, flaw)
     assert outcome(first + again) == (before + alone, flaw)
     assert outcome(first, again[:-3], again[-3:]) == (before + alone, flaw)
     assert outcome(first, again + again)[0][: len(before + alone)] == before + alone

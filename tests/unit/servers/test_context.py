@@ -22,6 +22,43 @@ async def test_date_is_renewed() -> None:
         assert "1994" not in run.context.common_lines
 
 
+async def test_usual_head_is_of_this_response_and_this_second() -> None:
+    async with serving() as run:
+        context = run.context
+        context.renew_date(0.0)
+        heads = [
+            context.usual_head(*response)
+            for response in (
+                (200, "a/b", 1),
+                (200, "a/b", 1),
+                (201, "a/b", 1),
+                (201, "a/c", 1),
+                (201, None, 1),
+                (201, None, 2),
+            )
+        ]
+        common = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nServer: extra\r\n\r\n"
+        assert heads == [
+            start + common
+            for start in (
+                b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 1\r\n",
+                b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 1\r\n",
+                b"HTTP/1.1 201 Created\r\nContent-Type: a/b\r\nContent-Length: 1\r\n",
+                b"HTTP/1.1 201 Created\r\nContent-Type: a/c\r\nContent-Length: 1\r\n",
+                b"HTTP/1.1 201 Created\r\nContent-Length: 1\r\n",
+                b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n",
+            )
+        ]
+        context.renew_date(1.0)
+        assert b"00:00:01" in context.usual_head(201, None, 2)
+        for content_type in ("a/b\r\nc: d", "a/\u2028"):
+            with pytest.raises(LocalProtocolError):
+                context.usual_head(201, content_type, 2)
+        with pytest.raises(LocalProtocolError):
+            context.usual_head(299, None, 2)
+        assert context.usual_head(201, None, 2).startswith(b"HTTP/1.1 201 Created\r\nContent-Length: 2")
+
+
 async def test_error_of_ours_is_answered_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as run:
         assert run.context.failure(InvalidTopic("no topic"), Request("GET", b"/a")).status == 400
