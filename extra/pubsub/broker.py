@@ -14,23 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from secrets import token_hex
 from types import TracebackType
 from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import (
-    BrokerClosed,
-    ChannelClosed,
-    EngineUnavailable,
-    ExtraError,
-    InvalidCommand,
-    InvalidCursor,
-    InvalidTopic,
-    LimitExceeded,
-)
+from extra.errors import ChannelClosed, EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded
 from extra.pubsub.arguments import (
     check_group,
     check_history,
@@ -39,6 +29,7 @@ from extra.pubsub.arguments import (
     check_subscription,
     check_ttl,
 )
+from extra.pubsub.beginning import FROM_START, check_reached, find_beginning
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.ends import End, topic_closed
 from extra.pubsub.engine import Delivery, Engine
@@ -46,12 +37,15 @@ from extra.pubsub.gates import Gate
 from extra.pubsub.group_messages import GroupMessages
 from extra.pubsub.group_options import GroupOptions
 from extra.pubsub.groups import Groups
+from extra.pubsub.history import HISTORY_LIMIT_BYTES, NO_LIMIT, Page, ends_of, read_page
 from extra.pubsub.idempotency import Remembered, Run, digest
+from extra.pubsub.life import Life
+from extra.pubsub.limits import BrokerLimits
 from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
 from extra.pubsub.named import NamedSession, NamedSessions, check_name
-from extra.pubsub.outbox import OVERFLOW_POLICIES
+from extra.pubsub.outbox import parse_overflow
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
 from extra.pubsub.presence import Presence, PresencePage, check_presence, encode_shown
@@ -59,80 +53,14 @@ from extra.pubsub.retention import check_policy
 from extra.pubsub.schedule import Entry, Schedule, ScheduledPage, check_deliver_at
 from extra.pubsub.scheduler import KIND, Scheduler, receipt_of
 from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
-from extra.topics import FilterTree, check_filter, check_topic, has_wildcard, matches
+from extra.topics import FilterTree, matches
 
-__all__ = ["Broker", "BrokerLimits", "Page", "parse_overflow"]
+__all__ = ["Broker"]
 
-RETAINED_LIMIT: Final = 10_000
-"""So many retained messages fit into one page of history."""
-FROM_START: Final = -2
-"""What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
 UNSWEPT_S: Final = 2.0
 """When so long nobody has called `Broker.sweep`, publishing does."""
-RETAINED_LIMIT_BYTES: Final = 4 * 1024 * 1024
-"""And so many bytes of them."""
-HISTORY_LIMIT_BYTES: Final = 1024 * 1024
-"""A page of history ends here as well, in process as over HTTP."""
 STEP_BYTES: Final = 8
 """A step of matching counts as so many bytes that are published: 16,384 make up a stretch, some 5 ms."""
-NO_LIMIT: Final = 1 << 62
-
-
-@final
-@mypyc_attr(native_class=True)
-@dataclass
-class BrokerLimits:
-    """What one broker bears. The names are those of the settings in section `broker`."""
-
-    max_payload_bytes: int = 1024 * 1024
-    max_topic_bytes: int = 65_535
-    max_topic_levels: int = 128
-    outbox_limit_bytes: int = 1024 * 1024
-    subscriptions_limit: int = 1000
-    subscriptions_limit_bytes: int = 256 * 1024
-    match_cache_topics: int = 4096
-    idempotency_limit_keys: int = 100_000
-    idempotency_window_s: float = 120.0
-    scheduled_limit_messages: int = 10_000
-    scheduled_limit_bytes: int = 16 * 1024 * 1024
-    presence_limit_members: int = 100_000
-    presence_told_members: int = 1_000
-    presence_data_limit_bytes: int = 1024
-    presence_grace_s: float = 10.0
-    named_sessions_limit: int = 10_000
-    session_expiry_s: float = 7 * 86_400.0
-    groups_limit: int = 1_000
-    group_members_limit: int = 1_000
-    group_window_limit_messages: int = 10_000
-    group_window_limit_bytes: int = 16 * 1024 * 1024
-    group_expiry_s: float = 7 * 86_400.0
-
-
-@final
-@mypyc_attr(native_class=True)
-@dataclass
-class Page:
-    """A piece of history.
-
-    `cursor` is where to go on; `complete` says that nothing is missing; `more`, that there is more.
-
-    When it is not complete, messages up to `lost_until` are missing and `resume` is where to read all that is
-    left; an epoch that is gone has `lost_until` 0. A page from the start is not complete, either, when the
-    start is gone; then it has what is left, and `resume` is empty.
-
-    `last_offset` is that of the topic's last message, where one topic was read, and None for filters. As
-    `if_last` it lets something be published only while nothing has been that this page does not know of.
-    `closed` says that nothing more will come: all that was read are topics that have ended, up to their ends.
-    """
-
-    messages: list[Message]
-    cursor: str
-    complete: bool
-    more: bool
-    resume: str = ""
-    lost_until: int = 0
-    last_offset: int | None = None
-    closed: bool = False
 
 
 @final
@@ -162,6 +90,7 @@ class Broker(Delivery):
         self.limits = limits if limits is not None else BrokerLimits()
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.engine: Engine = engine if engine is not None else MemoryEngine(clock=self.clock)
+        self.life = Life()
         self.tree: FilterTree[Session] = FilterTree(cache_limit=self.limits.match_cache_topics)
         self.sessions: dict[str, Session] = {}
         self.receipts: OrderedDict[bytes, Remembered] = OrderedDict()
@@ -186,7 +115,6 @@ class Broker(Delivery):
         self.gates: list[Gate] = []
         self.swept_at = 0.0
         self.was_entered = False
-        self.is_open = False
         self.run_id = token_hex(4)  # begins the ids of this run: those of the one before may still be about
         self.session_number = 0
         self.published_total = 0
@@ -196,6 +124,11 @@ class Broker(Delivery):
         self.overflows_total = 0
         self.gaps_total = 0
         self.replayed_total = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker has been started, and not closed yet."""
+        return self.life.is_open
 
     # Life
 
@@ -207,7 +140,7 @@ class Broker(Delivery):
         epoch = self.engine.epoch()
         for name, offset, made_at in self.engine.remembered():
             self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
-        self.is_open = True
+        self.life.is_open = True
         self.named.restore(self.clock.time())
         self.groups.restore()
         self.scheduler.restore()
@@ -215,7 +148,7 @@ class Broker(Delivery):
 
     async def close(self) -> None:
         """End all sessions, and with them the iterations in process, and close the engine. Idempotent."""
-        self.is_open = False
+        self.life.is_open = False
         await self.groups.close()
         for session in list(self.sessions.values()):
             self.close_session(session)
@@ -379,7 +312,7 @@ class Broker(Delivery):
             InvalidCommand: `after` or `limit` (1 to 10,000) is not one. BrokerClosed, TypeError.
         """
         check_scheduled(after, limit)
-        self._check_is_open()
+        self.life.check()
         return self.scheduler.schedule.page(after, limit)
 
     async def cancel(self, scheduled: str) -> bool:
@@ -388,7 +321,7 @@ class Broker(Delivery):
         Raises:
             EngineUnavailable: that cannot be kept just now: it stays scheduled. BrokerClosed, TypeError.
         """
-        self._check_is_open()
+        self.life.check()
         return await self.scheduler.cancel(scheduled)
 
     async def publish_messages(
@@ -459,7 +392,8 @@ class Broker(Delivery):
             InvalidTopic, BrokerClosed, EngineUnavailable, TypeError: as for `publish`.
         """
         check_publication(topic, False, None, None, None, None)
-        self._check_topic(topic)
+        self.life.check()
+        self.limits.check_topic(topic)
         await self.engine.clear(topic)
 
     def deliver(self, message: Message) -> int:
@@ -582,9 +516,9 @@ class Broker(Delivery):
 
     async def begins_after(self, filters: list[str], since: Since) -> int:
         """Return after which offset `since` begins. Raises InvalidCursor, EngineUnavailable, BrokerClosed."""
-        self._check_is_open()
-        _, after, _ = await self._start(filters, since, self.delivered)
-        return after
+        self.life.check()
+        beginning = await find_beginning(self.engine, filters, since, self.delivered, self.delivered)
+        return beginning.after
 
     def shown(self, filters: list[str], presence: object, member: str | None) -> bytes | None:
         """Return what a subscriber shows where it is present, as JSON; None when it is not.
@@ -611,20 +545,14 @@ class Broker(Delivery):
             BrokerClosed; TypeError: an argument is not of its type.
         """
         check_history(filters, since, limit, retained)
-        self.check_filters(list(filters))
+        self.limits.check_filters(list(filters))
         return await self.read(
             list(filters), parse_since(since), limit, retained, limit_bytes=HISTORY_LIMIT_BYTES
         )
 
     def ends(self, filters: list[str]) -> list[End]:
         """Return where topics have ended, of those among `filters` that are topics. Cost: a step each."""
-        ends: list[End] = []
-        for topic_filter in filters:
-            if not has_wildcard(topic_filter):
-                end = self.engine.end(topic_filter)
-                if end is not None:
-                    ends.append(end)
-        return ends
+        return ends_of(self.engine, filters)
 
     def have_ended(self, filters: list[str]) -> bool:
         """Return whether nothing more will come for these: all are topics, and have ended."""
@@ -636,16 +564,7 @@ class Broker(Delivery):
         Raises:
             InvalidFilter, InvalidCommand (none), LimitExceeded (too many).
         """
-        if not filters:
-            raise InvalidCommand("at least one topic filter is needed")
-        limits = self.limits
-        if len(filters) > limits.subscriptions_limit:
-            raise LimitExceeded(
-                f"{len(filters)} topic filters are more than {limits.subscriptions_limit}"
-                " (broker.subscriptions_limit)"
-            )
-        for topic_filter in filters:
-            check_filter(topic_filter, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
+        self.limits.check_filters(filters)
 
     async def read(
         self,
@@ -662,64 +581,8 @@ class Broker(Delivery):
         """
         if limit < 1:
             raise InvalidCommand(f"limit {limit}: a whole number from 1")
-        self._check_is_open()
-        epoch = self.engine.epoch()
-        until = self.delivered
-        is_one = len(filters) == 1 and not has_wildcard(filters[0])
-        last_offset = self.engine.last_offset(filters[0]) if is_one else None
-        messages: list[Message] = []
-        if retained if retained is not None else since.kind == "now":
-            messages = _up_to(until, await self.engine.retained(filters))
-            if len(messages) > RETAINED_LIMIT or sum([each.size for each in messages]) > RETAINED_LIMIT_BYTES:
-                raise LimitExceeded(
-                    f"{len(messages)} retained messages match, more than fit into one page: "
-                    "a narrower filter has fewer, a stream takes any number"
-                )
-        given = {message.offset for message in messages}
-        is_same_epoch, after, known = await self._start(filters, since, until)
-        position = after
-        lost_until = 0
-        begins_late = False
-        found = 0
-        more = False
-        while position < until:
-            piece = await self.engine.read(filters, position, until, limit + 1 - found, limit_bytes)
-            if known < 0:
-                was_from_start = known == FROM_START
-                known = min(piece.evicted_until, until)
-                if was_from_start and piece.evicted_until <= until:
-                    begins_late = piece.evicted_until > 0
-            else:
-                lost_until = max(lost_until, piece.evicted_until)
-            for message in piece.messages:
-                if message.offset not in given:
-                    messages.append(message)
-                    found += 1
-            position = piece.position
-            if found > limit:
-                position = messages.pop().offset - 1
-                more = True
-                break
-            if limit_bytes < NO_LIMIT and piece.messages and position < until:
-                more = True
-                break
-            if position < until:
-                await asyncio.sleep(0)  # one read is bounded work; many in a row are not
-        known = max(known, after)
-        complete = is_same_epoch and lost_until <= known
-        resume = "" if complete else format_cursor(epoch, after, max(lost_until, known))
-        ends = self.ends(filters)
-        closed = len(ends) == len(filters) and not more and max([end.offset for end in ends]) <= until
-        return Page(
-            messages,
-            format_cursor(epoch, position, max(lost_until, known)),
-            complete and not begins_late,
-            more,
-            resume,
-            lost_until,
-            last_offset,
-            closed,
-        )
+        self.life.check()
+        return await read_page(self.engine, filters, since, self.delivered, limit, retained, limit_bytes)
 
     # Sessions
 
@@ -730,7 +593,7 @@ class Broker(Delivery):
 
         Without an `overflow`, the policy of the first filter that it subscribes to says it.
         """
-        self._check_is_open()
+        self.life.check()
         self.session_number += 1
         session = Session(
             f"{self.run_id}-s{self.session_number}",
@@ -786,9 +649,9 @@ class Broker(Delivery):
             ChannelClosed: the session has been closed; BrokerClosed: and so has the broker.
         """
         self._check_session(session)
-        self.check_filters(filters)
+        self.limits.check_filters(filters)
         filters = list(dict.fromkeys(filters))
-        self._check_room(session, filters)
+        self.limits.check_room({*session.filters, *filters})
         await self.catch_up(session)
         assert session.replay is None, "a session catches up with one subscription at a time"
         had_filters = dict(session.filters) if session.filters else None
@@ -804,8 +667,8 @@ class Broker(Delivery):
         try:
             kept: list[Message] = []
             if retained if retained is not None else since.kind == "now":
-                kept = _up_to(stood, await self.engine.retained(filters))
-            is_same_epoch, after, known = await self._start(filters, since, stood)
+                kept = [message for message in await self.engine.retained(filters) if message.offset <= stood]
+            beginning = await find_beginning(self.engine, filters, since, stood, self.delivered)
             self._check_session(session)
             if attendance is not None:
                 shown, member = attendance
@@ -813,13 +676,14 @@ class Broker(Delivery):
         except BaseException:
             self._take_back(session, filters, had_filters)
             raise
+        after = beginning.after
         for topic_filter in filters:
             session.filters[topic_filter] = min(session.filters[topic_filter], after)
         skip: dict[str, int] | None = None
         if had_filters is not None and not replay_all and session.outbox.dropped == 0:
             skip = {each: had_filters[each] for each in had_filters if each not in filters}
-        replay = Replay(filters, after, stood, known, skip, kept)
-        if not is_same_epoch:
+        replay = Replay(filters, after, stood, beginning.known, skip, kept)
+        if not beginning.is_same_epoch:
             assert since.position is not None
             session.former_epoch = since.position.epoch
             replay.complete = False
@@ -848,11 +712,11 @@ class Broker(Delivery):
         Raises:
             InvalidFilter, InvalidCommand, LimitExceeded; InvalidCursor, where there is no such session.
         """
-        self.check_filters(filters)
+        self.limits.check_filters(filters)
         if session is not None:
-            self._check_room(session, filters)
+            self.limits.check_room({*session.filters, *filters})
         if name not in self.named.sessions:
-            self._check_reached(since)
+            check_reached(self.engine, since, self.delivered)
 
     def claim(
         self, session: Session, name: str, ack: bool | None = None, expires_s: float | None = None
@@ -931,8 +795,8 @@ class Broker(Delivery):
             TypeError: an argument is not of its type.
         """
         check_history(filters, "start", limit, None)
-        self.check_filters(list(filters))
-        self._check_is_open()
+        self.limits.check_filters(list(filters))
+        self.life.check()
         return self.presence.page(list(filters), self.cursor(), limit)
 
     async def advance(self, session: Session) -> None:
@@ -1066,21 +930,6 @@ class Broker(Delivery):
 
     # Private
 
-    def _check_room(self, session: Session, filters: list[str]) -> None:
-        limits = self.limits
-        total = {*session.filters, *filters}
-        if len(total) > limits.subscriptions_limit:
-            raise LimitExceeded(
-                f"{len(total)} topic filters are more than {limits.subscriptions_limit}"
-                " (broker.subscriptions_limit)"
-            )
-        size = sum([len(topic_filter) for topic_filter in total])
-        if size > limits.subscriptions_limit_bytes:
-            raise LimitExceeded(
-                f"topic filters of {size} bytes are more than {limits.subscriptions_limit_bytes}"
-                " (broker.subscriptions_limit_bytes)"
-            )
-
     def _leave(self, session: Session, topic: str, *, at_once: bool) -> None:
         """Let a session be present at a topic no longer, if it was."""
         if session.present is not None:
@@ -1098,44 +947,10 @@ class Broker(Delivery):
         """Return where a session would resume, below 0 when it has been given nothing to resume from."""
         return session.resume_offset(self.delivered) if session.filters else -1
 
-    def _check_is_open(self) -> None:
-        if not self.is_open:
-            raise BrokerClosed("the broker is not open")
-
     def _check_session(self, session: Session) -> None:
-        self._check_is_open()
+        self.life.check()
         if session.state == CLOSED:
             raise ChannelClosed("the session is closed")
-
-    async def _start(self, filters: list[str], since: Since, stood: int) -> tuple[bool, int, int]:
-        """Return where `since` begins, for who stands at `stood`, which is now.
-
-        That is whether the epoch is the same, after which offset, and up to which loss is known: below 0 when
-        what is gone already is no loss, as nobody has been promised it.
-        """
-        if since.kind == "now":
-            return True, stood, -1
-        if since.kind == "start":
-            return True, 0, FROM_START
-        if since.kind == "last":
-            return True, min(stood, await self.engine.before_last(filters, since.count)), -1
-        position = since.position
-        assert position is not None
-        if position.epoch != self.engine.epoch():
-            return False, 0, 0
-        self._check_reached(since)
-        return True, position.offset, position.known
-
-    def _check_reached(self, since: Since) -> None:
-        """Raise InvalidCursor when it is a cursor that is ahead of the log."""
-        position = since.position
-        if position is None or position.epoch != self.engine.epoch():
-            return
-        if position.offset > self.delivered or position.known > self.delivered:
-            raise InvalidCursor(
-                f"cursor {format_cursor(position.epoch, position.offset, position.known)!r}"
-                f" is ahead of the log, which is at {self.delivered}"
-            )
 
     def _put_retained(self, session: Session, replay: Replay) -> None:
         limit = replay.put + replay.page_limit()
@@ -1171,23 +986,11 @@ class Broker(Delivery):
         if session.position >= session.pending_from:
             session.merge()
 
-    def _check_topic(self, topic: str) -> None:
-        """Raise InvalidTopic unless one may publish there, BrokerClosed when one may not at all."""
-        self._check_is_open()
-        limits = self.limits
-        check_topic(topic, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
-        if topic.startswith("$"):
-            raise InvalidTopic(f"topic {topic[:80]!r}: topics that start with '$' are the broker's own")
-
     def _check_message(self, message: Message) -> None:
         """Raise what keeps a message from being published here, if anything does."""
-        self._check_topic(message.topic)
-        size = len(message.payload)
-        if size > self.limits.max_payload_bytes:
-            raise LimitExceeded(
-                f"a payload of {size} bytes is more than {self.limits.max_payload_bytes}"
-                " (broker.max_payload_bytes)"
-            )
+        self.life.check()
+        self.limits.check_topic(message.topic)
+        self.limits.check_payload(message.payload)
         check_policy(self.engine.policy(message.topic), message)
 
     def _check_is_not_closed(self, message: Message) -> None:
@@ -1201,7 +1004,7 @@ class Broker(Delivery):
     async def _turn(self, size: int) -> None:
         """Wait for the event loop to turn. Raises BrokerClosed."""
         await self.pace.turn(size)
-        self._check_is_open()
+        self.life.check()
 
     def _published(self, message: Message, subscribers: int) -> Receipt:
         """Count a message that has its place in the log, and return its receipt."""
@@ -1331,7 +1134,7 @@ class Broker(Delivery):
         """Wait while a message with this key is under way."""
         while name in self.underway:
             await self.underway[name].wait()
-            self._check_is_open()
+            self.life.check()
 
     def _recall(self, name: bytes) -> Remembered | None:
         """Return what is remembered of a key that still counts."""
@@ -1349,15 +1152,3 @@ class Broker(Delivery):
     def _horizon(self) -> float:
         """Return the time before which idempotency keys are forgotten."""
         return self.clock.now() - self.limits.idempotency_window_s
-
-
-def _up_to(offset: int, messages: list[Message]) -> list[Message]:
-    return [message for message in messages if message.offset <= offset]
-
-
-def parse_overflow(name: str) -> int:
-    """Return the overflow policy of this name. Raises InvalidCommand."""
-    policy = OVERFLOW_POLICIES.get(name)
-    if policy is None:
-        raise InvalidCommand(f"overflow {name[:80]!r}: one of {', '.join(OVERFLOW_POLICIES)}")
-    return policy

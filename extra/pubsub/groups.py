@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import BrokerClosed, GroupConflict, InvalidCommand, LimitExceeded, NotDelivered
+from extra.errors import GroupConflict, InvalidCommand, LimitExceeded, NotDelivered
 from extra.pubsub.group import Group
 from extra.pubsub.group_member import GroupMember, Refusal
 from extra.pubsub.group_options import GroupOptions, Terms, settle_terms
@@ -71,16 +71,10 @@ class Groups:
         broker = self.broker
         limits = broker.limits
         check_name(KIND, name)
-        broker.check_filters(filters)
+        limits.check_filters(filters)
         filters = list(dict.fromkeys(filters))
-        size = sum([len(topic_filter) for topic_filter in filters])
-        if size > limits.subscriptions_limit_bytes:
-            raise LimitExceeded(
-                f"topic filters of {size} bytes are more than {limits.subscriptions_limit_bytes}"
-                " (broker.subscriptions_limit_bytes)"
-            )
-        if not broker.is_open:
-            raise BrokerClosed("the broker is not open")
+        limits.check_room(set(filters))
+        broker.life.check()
         group = self.groups.get(name)
         if group is None:
             terms = settle_terms(filters, options, limits.group_expiry_s)
