@@ -12,7 +12,6 @@ output.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from secrets import token_hex
 from types import TracebackType
@@ -20,25 +19,23 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import ChannelClosed, EngineUnavailable, ExtraError, InvalidCommand, LimitExceeded
+from extra.errors import ChannelClosed, ExtraError, InvalidCommand, LimitExceeded
 from extra.pubsub.arguments import (
     check_group,
     check_history,
     check_publication,
     check_scheduled,
     check_subscription,
-    check_ttl,
 )
 from extra.pubsub.beginning import FROM_START, check_reached, find_beginning
 from extra.pubsub.clock import Clock, SystemClock
-from extra.pubsub.ends import End, topic_closed
+from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.gates import Gate
 from extra.pubsub.group_messages import GroupMessages
 from extra.pubsub.group_options import GroupOptions
 from extra.pubsub.groups import Groups
 from extra.pubsub.history import HISTORY_LIMIT_BYTES, NO_LIMIT, Page, ends_of, read_page
-from extra.pubsub.idempotency import Remembered, Run, digest
 from extra.pubsub.life import Life
 from extra.pubsub.limits import BrokerLimits
 from extra.pubsub.memory import MemoryEngine
@@ -49,16 +46,13 @@ from extra.pubsub.outbox import parse_overflow
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
 from extra.pubsub.presence import Presence, PresencePage, check_presence, encode_shown
-from extra.pubsub.retention import check_policy
-from extra.pubsub.schedule import Entry, Schedule, ScheduledPage, check_deliver_at
-from extra.pubsub.scheduler import KIND, Scheduler, receipt_of
+from extra.pubsub.publishing import Publishing
+from extra.pubsub.schedule import ScheduledPage
 from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
 from extra.topics import FilterTree, matches
 
 __all__ = ["Broker"]
 
-UNSWEPT_S: Final = 2.0
-"""When so long nobody has called `Broker.sweep`, publishing does."""
 STEP_BYTES: Final = 8
 """A step of matching counts as so many bytes that are published: 16,384 make up a stretch, some 5 ms."""
 
@@ -93,14 +87,10 @@ class Broker(Delivery):
         self.life = Life()
         self.tree: FilterTree[Session] = FilterTree(cache_limit=self.limits.match_cache_topics)
         self.sessions: dict[str, Session] = {}
-        self.receipts: OrderedDict[bytes, Remembered] = OrderedDict()
-        self.underway: dict[bytes, asyncio.Event] = {}
         self.delivered = 0
         self.pace = Pace(self.limits.outbox_limit_bytes)
-        schedule = Schedule(self.limits.scheduled_limit_messages, self.limits.scheduled_limit_bytes)
-        self.scheduler = Scheduler(
-            self.engine, self.clock, schedule, self._place_at_once, self._place_scheduled
-        )
+        self.publishing = Publishing(self.engine, self.clock, self.limits, self.life, self.pace, self.sweep)
+        self.scheduler = self.publishing.scheduler
         self.presence = Presence(
             self.engine,
             limit_members=self.limits.presence_limit_members,
@@ -113,12 +103,9 @@ class Broker(Delivery):
         )
         self.groups = Groups(self)
         self.gates: list[Gate] = []
-        self.swept_at = 0.0
         self.was_entered = False
         self.run_id = token_hex(4)  # begins the ids of this run: those of the one before may still be about
         self.session_number = 0
-        self.published_total = 0
-        self.published_bytes_total = 0
         self.deliveries_total = 0
         self.dropped_total = 0
         self.overflows_total = 0
@@ -136,10 +123,7 @@ class Broker(Delivery):
         """Start the engine. `async with` does it."""
         await self.engine.start(self)
         self.delivered = self.engine.head()
-        self.swept_at = self.clock.now()
-        epoch = self.engine.epoch()
-        for name, offset, made_at in self.engine.remembered():
-            self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
+        self.publishing.restore()
         self.life.is_open = True
         self.named.restore(self.clock.time())
         self.groups.restore()
@@ -183,16 +167,15 @@ class Broker(Delivery):
 
         Who drives the broker calls this every second. Where nobody does, publishing does after two.
         """
-        self.swept_at = self.clock.now()
+        now = self.clock.now()
+        self.publishing.swept_at = now
         self.engine.sweep()
-        horizon = self._horizon()
-        while self.receipts and next(iter(self.receipts.values())).made_at <= horizon:
-            self.receipts.popitem(last=False)
+        self.publishing.keys.forget()
         if self.is_open:
             self.scheduler.deliver()
-            self.presence.sweep(self.swept_at)
+            self.presence.sweep(now)
             self.named.sweep(self.clock.time(), self.delivered)
-            self.groups.sweep(self.swept_at, self.clock.time())
+            self.groups.sweep(now, self.clock.time())
 
     # Publishing
 
@@ -236,14 +219,14 @@ class Broker(Delivery):
             topic,
             data,
             retain=retain,
-            expires_at=self.expiry(ttl, deliver_at),
+            expires_at=self.publishing.expiry(ttl, deliver_at),
             content_type=content_type,
             headers=headers,
             close=close,
         )
         if deliver_at is not None:
-            return await self.schedule_message(message, deliver_at, key)
-        return await self.publish_message(message, key, if_last)
+            return await self.publishing.schedule(message, deliver_at, key)
+        return await self.publishing.publish(message, key, if_last)
 
     def expiry(self, ttl: float | None, deliver_at: float | None = None) -> float:
         """Return when a message with this time to live expires, in Unix seconds; 0.0 without one.
@@ -252,27 +235,13 @@ class Broker(Delivery):
 
         Raises InvalidCommand unless it is from 0.001 to 1e9 seconds.
         """
-        if ttl is None:
-            return 0.0
-        check_ttl(ttl)
-        time = self.clock.time()
-        return (time if deliver_at is None else max(time, deliver_at)) + ttl
+        return self.publishing.expiry(ttl, deliver_at)
 
     async def publish_message(
         self, message: Message, key: str | None = None, if_last: int | None = None
     ) -> Receipt:
         """Publish a message that `compose` or an endpoint has made. Raises as `publish` does."""
-        self._check_message(message)
-        if self.pace.is_spent():
-            await self._turn(message.size)
-        if key is not None:
-            return await self._append_once(message, key, if_last)
-        if if_last is not None:
-            return self._published(message, await self.engine.append_if(message, b"", if_last))
-        subscribers = self.engine.append_at_once(message)
-        if subscribers < 0:
-            subscribers = await self.engine.append(message)
-        return self._published(message, subscribers)
+        return await self.publishing.publish(message, key, if_last)
 
     async def schedule_message(self, message: Message, deliver_at: float, key: str | None = None) -> Receipt:
         """Publish a message at `deliver_at`, in Unix seconds; at once when that has passed.
@@ -281,27 +250,7 @@ class Broker(Delivery):
         window, or by a message that waits, nothing is scheduled and the first receipt is returned. Raises as
         `publish`.
         """
-        check_deliver_at(deliver_at)
-        if deliver_at <= self.clock.time():
-            return await self.publish_message(message, key)
-        self._check_message(message)
-        if key is None:
-            self._check_is_not_closed(message)
-            return await self.scheduler.accept(message, deliver_at, b"")
-        name = digest(message.topic, key)
-        await self._decided(name)
-        remembered = self._recall(name)
-        if remembered is not None:
-            return remembered.receipt(message.topic)
-        waiting = self.scheduler.schedule.by_name.get(name)
-        if waiting is not None:
-            return receipt_of(waiting)
-        self._check_is_not_closed(message)
-        self.underway[name] = asyncio.Event()
-        try:
-            return await self.scheduler.accept(message, deliver_at, name)
-        finally:
-            self.underway.pop(name).set()
+        return await self.publishing.schedule(message, deliver_at, key)
 
     async def scheduled(self, *, after: str = "", limit: int = 1000) -> ScheduledPage:
         """Return what is to be published later, in that order: at most `limit` messages.
@@ -337,39 +286,7 @@ class Broker(Delivery):
         engine that writes in batches takes them as one, so that this waits once and not for each: but for
         those with a condition or a time, which are decided one by one.
         """
-        answers: list[Receipt | ExtraError | None] = [None] * len(messages)
-        run = Run()
-        try:
-            for index, message in enumerate(messages):
-                key = keys[index]
-                if_last = None if if_lasts is None else if_lasts[index]
-                deliver_at = None if deliver_ats is None else deliver_ats[index]
-                if if_last is not None or deliver_at is not None:
-                    await self._append_run(run, answers)
-                    answers[index] = await self._publish_alone(message, key, if_last, deliver_at)
-                    continue
-                try:
-                    self._check_message(message)
-                    name = b"" if key is None else digest(message.topic, key)
-                    if name in self.underway:  # maybe by a message before this one
-                        await self._append_run(run, answers)
-                        await self._decided(name)
-                except ExtraError as error:
-                    answers[index] = error
-                    continue
-                if name:
-                    remembered = self._recall(name)
-                    if remembered is not None:
-                        answers[index] = remembered.receipt(message.topic)
-                        continue
-                    self.underway[name] = asyncio.Event()
-                run.add(index, message, name)
-                if run.size >= self.pace.limit_bytes:
-                    await self._append_run(run, answers)
-            await self._append_run(run, answers)
-        finally:
-            self._release(run)
-        return [answer for answer in answers if answer is not None]
+        return await self.publishing.publish_many(messages, keys, if_lasts, deliver_ats)
 
     def publish_at_once(self, message: Message) -> int:
         """Do what `publish_message` does, if that needs no waiting: return how many subscribers it reached.
@@ -377,13 +294,7 @@ class Broker(Delivery):
         -1: it does need it, and nothing has been done. The rest of a receipt is in the message. Raises as
         `publish` does. Cost: that of `engine.append_at_once`; no coroutine is made.
         """
-        self._check_message(message)
-        if self.pace.is_spent():
-            return -1
-        reached = self.engine.append_at_once(message)
-        if reached >= 0:
-            self._count(message)
-        return reached
+        return self.publishing.publish_at_once(message)
 
     async def clear(self, topic: str) -> None:
         """Let go of what a topic retains, if it does.
@@ -903,12 +814,6 @@ class Broker(Delivery):
             "match_cache_topics": tree.cache_size,
             "match_cache_hits": tree.hits,
             "match_cache_misses": tree.misses,
-            "idempotency_keys": len(self.receipts),
-            "scheduled_messages": len(self.scheduler.schedule),
-            "scheduled_bytes": self.scheduler.schedule.size,
-            "scheduled_published": self.scheduler.published_total,
-            "scheduled_refused": self.scheduler.refused_total,
-            "scheduled_cancelled": self.scheduler.cancelled_total,
             "named_sessions": len(self.named.sessions),
             "named_sessions_expired": self.named.expired_total,
             "named_sessions_taken_over": self.named.taken_over_total,
@@ -916,14 +821,14 @@ class Broker(Delivery):
             "presence_topics": len(self.presence.rooms),
             "presence_joined": self.presence.joined_total,
             "presence_left": self.presence.left_total,
-            "published": self.published_total,
-            "published_bytes": self.published_bytes_total,
             "deliveries": self.deliveries_total,
             "replayed": self.replayed_total,
             "dropped": dropped,
             "overflows": self.overflows_total,
             "gaps": self.gaps_total,
         }
+        figures.update(self.publishing.figures())
+        figures.update(self.scheduler.figures())
         figures.update(self.groups.figures())
         figures.update(self.engine.figures())
         return figures
@@ -985,170 +890,3 @@ class Broker(Delivery):
             ]
         if session.position >= session.pending_from:
             session.merge()
-
-    def _check_message(self, message: Message) -> None:
-        """Raise what keeps a message from being published here, if anything does."""
-        self.life.check()
-        self.limits.check_topic(message.topic)
-        self.limits.check_payload(message.payload)
-        check_policy(self.engine.policy(message.topic), message)
-
-    def _check_is_not_closed(self, message: Message) -> None:
-        """Raise TopicClosed when the topic has had its last message, and this one does not open it anew.
-
-        For what is published later; what is published now the engine decides in the order of the log.
-        """
-        if message.close is not False and self.engine.end(message.topic) is not None:
-            raise topic_closed(message.topic)
-
-    async def _turn(self, size: int) -> None:
-        """Wait for the event loop to turn. Raises BrokerClosed."""
-        await self.pace.turn(size)
-        self.life.check()
-
-    def _published(self, message: Message, subscribers: int) -> Receipt:
-        """Count a message that has its place in the log, and return its receipt."""
-        self._count(message)
-        return Receipt(message.topic, message.offset, message.cursor, subscribers)
-
-    def _count(self, message: Message) -> None:
-        self.pace.spend(message.size)
-        self.published_total += 1
-        self.published_bytes_total += len(message.payload)
-        if message.appended_at >= self.swept_at + UNSWEPT_S:
-            try:
-                self.sweep()
-            except EngineUnavailable:
-                return  # what was published is so all the same, and the next sweep takes more
-
-    async def _publish_alone(
-        self, message: Message, key: str | None, if_last: int | None, deliver_at: float | None
-    ) -> Receipt | ExtraError:
-        try:
-            if deliver_at is None:
-                return await self.publish_message(message, key, if_last)
-            if if_last is not None:
-                return InvalidCommand("if_last is for what is published now: not with deliver_at")
-            return await self.schedule_message(message, deliver_at, key)
-        except ExtraError as error:
-            return error
-
-    async def _append_once(self, message: Message, key: str, if_last: int | None) -> Receipt:
-        """Append a message unless one with this topic and key was within the window.
-
-        Who comes while it is being appended waits for what becomes of it. Who is cancelled meanwhile leaves
-        the key with the message, if that has its place: engines see to it that this is decided by then.
-        """
-        name = digest(message.topic, key)
-        await self._decided(name)
-        remembered = self._recall(name)
-        if remembered is not None:
-            return remembered.receipt(message.topic)
-        self.underway[name] = asyncio.Event()
-        subscribers = 0
-        try:
-            if if_last is None:
-                subscribers = await self.engine.append_keyed(message, name)
-            else:
-                subscribers = await self.engine.append_if(message, name, if_last)
-            return self._published(message, subscribers)
-        finally:
-            self._settle(message, name, subscribers)
-
-    def _place_at_once(self, entry: Entry) -> bool:
-        """Publish what was scheduled, if that needs no waiting; return whether it did.
-
-        Raises as `publish`.
-        """
-        message, name = entry.message, entry.name
-        if self._is_over(entry):
-            self.engine.keep_state(KIND, entry.id, b"")
-            return True
-        if name in self.underway:
-            return False
-        reached = self.publish_at_once(message)
-        if reached < 0:
-            return False
-        self.engine.keep_state(KIND, entry.id, b"")
-        if name:
-            self._remember(name, Remembered(self.clock.now(), message.offset, message.cursor, reached))
-        return True
-
-    async def _place_scheduled(self, entry: Entry) -> None:
-        """Publish what was scheduled. Raises as `publish`."""
-        message, name = entry.message, entry.name
-        if name:
-            await self._decided(name)
-        if self._is_over(entry):
-            self.engine.keep_state(KIND, entry.id, b"")
-            return
-        self._check_message(message)
-        if name:
-            self.underway[name] = asyncio.Event()
-        subscribers = 0
-        try:
-            if self.pace.is_spent():
-                await self._turn(message.size)
-            subscribers = await self.engine.append_forgetting(message, name, KIND, entry.id)
-            self._published(message, subscribers)
-        finally:
-            if name:
-                self._settle(message, name, subscribers)
-
-    def _is_over(self, entry: Entry) -> bool:
-        """Return whether there is nothing to publish any more: it has expired, or its key has been used."""
-        if entry.message.is_expired(self.clock.time()):
-            return True
-        return bool(entry.name) and self._recall(entry.name) is not None
-
-    async def _append_run(self, run: Run, answers: list[Receipt | ExtraError | None]) -> None:
-        """Append what a run holds, put what came of it where it belongs, and leave the run empty."""
-        if not run.messages:
-            return
-        if self.pace.is_spent():
-            await self._turn(run.size)
-        outcomes = await self.engine.append_many(run.messages, run.names)
-        for number, outcome in enumerate(outcomes):
-            message = run.messages[number]
-            if isinstance(outcome, ExtraError):
-                answers[run.indices[number]] = outcome
-            else:
-                answers[run.indices[number]] = self._published(message, outcome)
-                run.subscribers[number] = outcome
-        self._release(run)
-
-    def _release(self, run: Run) -> None:
-        """Empty a run, and with it the keys that were under way."""
-        for number, name in enumerate(run.names):
-            if name:
-                self._settle(run.messages[number], name, run.subscribers[number])
-        run.clear()
-
-    def _settle(self, message: Message, name: bytes, subscribers: int) -> None:
-        """Remember what became of a message with a key, and let go on who waits for that."""
-        if message.offset != 0:
-            self._remember(name, Remembered(self.clock.now(), message.offset, message.cursor, subscribers))
-        self.underway.pop(name).set()
-
-    async def _decided(self, name: bytes) -> None:
-        """Wait while a message with this key is under way."""
-        while name in self.underway:
-            await self.underway[name].wait()
-            self.life.check()
-
-    def _recall(self, name: bytes) -> Remembered | None:
-        """Return what is remembered of a key that still counts."""
-        remembered = self.receipts.get(name)
-        if remembered is not None and remembered.made_at > self._horizon():
-            return remembered
-        return None
-
-    def _remember(self, name: bytes, remembered: Remembered) -> None:
-        self.receipts[name] = remembered
-        self.receipts.move_to_end(name)
-        while len(self.receipts) > self.limits.idempotency_limit_keys:
-            self.receipts.popitem(last=False)
-
-    def _horizon(self) -> float:
-        """Return the time before which idempotency keys are forgotten."""
-        return self.clock.now() - self.limits.idempotency_window_s

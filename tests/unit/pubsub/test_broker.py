@@ -391,7 +391,7 @@ async def test_while_a_key_is_being_published_others_wait_for_what_becomes_of_it
     await other
     assert [receipt.offset for receipt in receipts] == [1, 1, 1]
     assert await house.history("a") == [1, 2]
-    assert house.broker.underway == {}
+    assert house.broker.publishing.keys.underway == {}
 
 
 async def test_a_publishing_that_is_cancelled_lets_the_next_one_try(house: House) -> None:
@@ -404,7 +404,7 @@ async def test_a_publishing_that_is_cancelled_lets_the_next_one_try(house: House
     assert [(await each).offset for each in publishing[1:]] == [1, 1]
     assert publishing[0].cancelled()
     assert [message.data for message in (await house.broker.history("a")).messages] == [1]
-    assert house.broker.underway == {}
+    assert house.broker.publishing.keys.underway == {}
 
 
 async def test_a_publishing_that_is_cancelled_when_the_message_has_its_place_is_remembered(
@@ -438,7 +438,7 @@ async def test_a_publishing_that_fails_is_not_remembered(house: House) -> None:
         await house.broker.publish("a", 1, key="k")
     house.engine.is_broken = False
     assert (await house.broker.publish("a", 2, key="k")).offset == 1
-    assert house.broker.underway == {}
+    assert house.broker.publishing.keys.underway == {}
 
 
 # Publishing many
@@ -472,7 +472,7 @@ async def test_a_key_counts_among_many(house: House) -> None:
     given = [("a", "k"), ("a", None), ("a", "k"), ("b", "k"), ("a", "l")]
     assert await publish_many(house, *given) == [1, 2, 1, 3, 4]
     assert await publish_many(house, *given) == [1, 5, 1, 3, 4]
-    assert house.broker.underway == {}
+    assert house.broker.publishing.keys.underway == {}
 
 
 async def test_many_wait_for_a_key_that_is_under_way(house: House) -> None:
@@ -494,7 +494,7 @@ async def test_many_that_are_cancelled_leave_no_key_under_way(house: House) -> N
     await settle()
     house.engine.open("append")
     assert publishing.cancelled()
-    assert house.broker.underway == {}
+    assert house.broker.publishing.keys.underway == {}
     assert await publish_many(house, ("b", "l")) == [1]
 
 
