@@ -7,19 +7,23 @@ In-process it is all there is to a broker.
 What is published here and what arrives from another node goes through the same `deliver`, so that order is
 offset order. `deliver` never awaits: it appends to outboxes and wakes their consumers, which do the input and
 output.
+
+Each part of the work has an object or a module of its own, none of which knows the broker: `publishing`
+brings messages into the log, `subscribing` has the sessions and delivers to them, `catching_up` reads the log
+for those that are behind, history.py for who asks for a page; `named`, `presence` and `scheduler` are what
+they are called. `groups` and what programs iterate over are users of the broker, as endpoints are.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from secrets import token_hex
 from types import TracebackType
-from typing import Final, final
+from typing import final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import ChannelClosed, ExtraError, InvalidCommand, LimitExceeded
+from extra.errors import ExtraError, InvalidCommand
 from extra.pubsub.arguments import (
     check_group,
     check_history,
@@ -27,7 +31,8 @@ from extra.pubsub.arguments import (
     check_scheduled,
     check_subscription,
 )
-from extra.pubsub.beginning import FROM_START, check_reached, find_beginning
+from extra.pubsub.beginning import check_reached, find_beginning
+from extra.pubsub.catching_up import CatchingUp
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
@@ -42,19 +47,15 @@ from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
 from extra.pubsub.named import NamedSession, NamedSessions, check_name
-from extra.pubsub.outbox import parse_overflow
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
-from extra.pubsub.presence import Presence, PresencePage, check_presence, encode_shown
+from extra.pubsub.presence import Presence, PresencePage
 from extra.pubsub.publishing import Publishing
 from extra.pubsub.schedule import ScheduledPage
-from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
-from extra.topics import FilterTree, matches
+from extra.pubsub.session import Consumer, Replay, Session
+from extra.pubsub.subscribing import Subscribing
 
 __all__ = ["Broker"]
-
-STEP_BYTES: Final = 8
-"""A step of matching counts as so many bytes that are published: 16,384 make up a stretch, some 5 ms."""
 
 
 @final
@@ -85,9 +86,6 @@ class Broker(Delivery):
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.engine: Engine = engine if engine is not None else MemoryEngine(clock=self.clock)
         self.life = Life()
-        self.tree: FilterTree[Session] = FilterTree(cache_limit=self.limits.match_cache_topics)
-        self.sessions: dict[str, Session] = {}
-        self.delivered = 0
         self.pace = Pace(self.limits.outbox_limit_bytes)
         self.publishing = Publishing(self.engine, self.clock, self.limits, self.life, self.pace, self.sweep)
         self.scheduler = self.publishing.scheduler
@@ -101,28 +99,45 @@ class Broker(Delivery):
         self.named = NamedSessions(
             self.engine, self.limits.named_sessions_limit, self.limits.session_expiry_s
         )
+        self.catching_up = CatchingUp(self.engine, self.clock)
+        self.subscribing = Subscribing(
+            self.engine,
+            self.clock,
+            self.limits,
+            self.life,
+            self.pace,
+            self.catching_up,
+            self.named,
+            self.presence,
+        )
         self.groups = Groups(self)
         self.gates: list[Gate] = []
         self.was_entered = False
         self.run_id = token_hex(4)  # begins the ids of this run: those of the one before may still be about
         self.session_number = 0
-        self.deliveries_total = 0
-        self.dropped_total = 0
-        self.overflows_total = 0
-        self.gaps_total = 0
-        self.replayed_total = 0
+        self.gaps_total = 0  # that endpoints have told of with a page
 
     @property
     def is_open(self) -> bool:
         """Whether the broker has been started, and not closed yet."""
         return self.life.is_open
 
+    @property
+    def delivered(self) -> int:
+        """The offset of the last message that was delivered."""
+        return self.subscribing.delivered
+
+    @property
+    def sessions(self) -> dict[str, Session]:
+        """All sessions by id: to be read."""
+        return self.subscribing.sessions
+
     # Life
 
     async def start(self) -> None:
         """Start the engine. `async with` does it."""
         await self.engine.start(self)
-        self.delivered = self.engine.head()
+        self.subscribing.delivered = self.engine.head()
         self.publishing.restore()
         self.life.is_open = True
         self.named.restore(self.clock.time())
@@ -313,22 +328,7 @@ class Broker(Delivery):
         Cost: the match, and one append per session. What a match costs counts as published, so that filters
         made to be hard let the event loop turn as well.
         """
-        offset = message.offset
-        self.delivered = offset
-        reached = 0
-        steps = self.tree.steps()
-        for session in self.tree.match(message.topic):
-            if session.last_offset != offset:
-                reached += 1
-                if not session.receive(message):
-                    self.overflows_total += 1
-                    session.consumer.overflowed()
-        if message.close:
-            for session in self.tree.match(message.topic):
-                session.consumer.topic_ended()
-        self.deliveries_total += reached
-        self.pace.spend((self.tree.steps() - steps) * STEP_BYTES)
-        return reached
+        return self.subscribing.deliver(message)
 
     # Reading and subscribing in process
 
@@ -364,7 +364,7 @@ class Broker(Delivery):
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
         """
         check_subscription(filters, since, overflow, retained)
-        shown = self.shown(list(filters), presence, member)
+        shown = self.presence.shown(list(filters), presence, member)
         if session is None and (ack is not None or expires is not None):
             raise InvalidCommand("ack and expires: only with session")
         return Messages(
@@ -437,12 +437,7 @@ class Broker(Delivery):
         Raises:
             InvalidCommand: one cannot be present there, or as that member. InvalidPayload, LimitExceeded.
         """
-        if presence is None or presence is False:
-            if member is not None:
-                raise InvalidCommand("member: only with presence")
-            return None
-        check_presence(filters, "-" if member is None else member)
-        return encode_shown(presence, self.limits.presence_data_limit_bytes)
+        return self.presence.shown(filters, presence, member)
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
@@ -504,37 +499,15 @@ class Broker(Delivery):
 
         Without an `overflow`, the policy of the first filter that it subscribes to says it.
         """
-        self.life.check()
         self.session_number += 1
-        session = Session(
-            f"{self.run_id}-s{self.session_number}",
-            consumer,
-            form,
-            self.limits.outbox_limit_bytes,
-            parse_overflow(overflow or "disconnect"),
-        )
-        session.has_overflow = overflow is not None
-        self.sessions[session.id] = session
-        return session
+        return self.subscribing.open(f"{self.run_id}-s{self.session_number}", consumer, form, overflow)
 
     def close_session(self, session: Session, *, at_once: bool = False) -> None:
         """Take a session out, whatever it is doing. Idempotent.
 
         Where it was present, its member leaves after the grace time, or with `at_once` now.
         """
-        if session.state == CLOSED:
-            return
-        for topic in list(session.present or ()):
-            self._leave(session, topic, at_once=at_once)
-        named = self.named.held.get(session.id)
-        if named is not None:
-            self.named.release(named, session, self._resume_offset(session), self.clock.time())
-        for topic_filter in session.filters:
-            self.tree.remove(topic_filter, session)
-        session.filters.clear()
-        self.dropped_total += session.outbox.dropped
-        del self.sessions[session.id]
-        session.close()
+        self.subscribing.close(session, at_once=at_once)
 
     async def add_filters(
         self,
@@ -551,71 +524,21 @@ class Broker(Delivery):
         Then `advance` it until it is live. With `replay_all` false, a message that another filter of the
         session has brought is not replayed, unless the outbox has ever dropped any. One call at a time: a
         session that is held because its outbox overflowed is caught up with before. With an `attendance`,
-        what to show and as which member, it is present there, as `be_present` says. The returned `Replay`
-        counts, and knows whether it was complete.
+        what to show and as which member, it is present there, as `Presence.attend` says. The returned
+        `Replay` counts, and knows whether it was complete.
 
         Raises:
             InvalidFilter, InvalidCursor, LimitExceeded, EngineUnavailable: nothing has been added then, but
                 the session can be held, for what was published meanwhile.
             ChannelClosed: the session has been closed; BrokerClosed: and so has the broker.
         """
-        self._check_session(session)
-        self.limits.check_filters(filters)
-        filters = list(dict.fromkeys(filters))
-        self.limits.check_room({*session.filters, *filters})
-        await self.catch_up(session)
-        assert session.replay is None, "a session catches up with one subscription at a time"
-        had_filters = dict(session.filters) if session.filters else None
-        if not session.has_overflow:
-            session.has_overflow = True
-            session.outbox.overflow = parse_overflow(self.engine.policies().overflow(filters[0]))
-        stood = session.reached(self.delivered)
-        session.hold(stood)  # register first: from here on what is published is held back
-        for topic_filter in filters:
-            if topic_filter not in session.filters:
-                session.filters[topic_filter] = stood
-                self.tree.add(topic_filter, session)
-        try:
-            kept: list[Message] = []
-            if retained if retained is not None else since.kind == "now":
-                kept = [message for message in await self.engine.retained(filters) if message.offset <= stood]
-            beginning = await find_beginning(self.engine, filters, since, stood, self.delivered)
-            self._check_session(session)
-            if attendance is not None:
-                shown, member = attendance
-                self.be_present(session, filters, shown, member)
-        except BaseException:
-            self._take_back(session, filters, had_filters)
-            raise
-        after = beginning.after
-        for topic_filter in filters:
-            session.filters[topic_filter] = min(session.filters[topic_filter], after)
-        skip: dict[str, int] | None = None
-        if had_filters is not None and not replay_all and session.outbox.dropped == 0:
-            skip = {each: had_filters[each] for each in had_filters if each not in filters}
-        replay = Replay(filters, after, stood, beginning.known, skip, kept)
-        if not beginning.is_same_epoch:
-            assert since.position is not None
-            session.former_epoch = since.position.epoch
-            replay.complete = False
-            self._put_gap(session, Gap(None, 0, "epoch", filter=filters[0] if len(filters) == 1 else None))
-        session.replay = replay
-        if not kept and after >= stood and session.pending_from == stood and session.pending is None:
-            session.replay = None
-            session.merge()
-        return replay
+        return await self.subscribing.add_filters(
+            session, filters, since, retained=retained, replay_all=replay_all, attendance=attendance
+        )
 
     def remove_filter(self, session: Session, topic_filter: str) -> bool:
         """Unsubscribe a live session from a filter; return whether it was subscribed."""
-        if topic_filter not in session.filters:
-            return False
-        named = self.named.held.get(session.id)
-        if named is not None:
-            self._follow(named)  # without filters nobody can tell any more where it would resume
-        del session.filters[topic_filter]
-        self.tree.remove(topic_filter, session)
-        self._leave(session, topic_filter, at_once=True)
-        return True
+        return self.subscribing.remove_filter(session, topic_filter)
 
     def check_claim(self, session: Session | None, name: str, filters: list[str], since: Since) -> None:
         """Raise what subscribing to `filters` would be refused with, before that ends who holds `name`.
@@ -639,64 +562,17 @@ class Broker(Delivery):
         Raises:
             InvalidCommand: the name or the time is not one, or the session holds another. LimitExceeded.
         """
-        held = self.named.held.get(session.id)
-        if held is not None and held.name != name:
-            raise InvalidCommand(
-                f"session {name[:80]!r}: this connection has session {held.name[:80]!r}, and can have one"
-            )
-        known = self.named.sessions.get(name)
-        if known is not None and known is not held:
-            self._follow(known)
-        named, former = self.named.claim(name, session, ack, expires_s, self.clock.time(), self.delivered)
-        if former is not None:
-            former.consumer.taken_over()
-        return named
+        return self.named.claim(name, session, ack, expires_s, self.clock.time(), self.delivered)
 
     def claim_for_page(
         self, name: str, ack: bool | None = None, expires_s: float | None = None
     ) -> NamedSession:
         """Do what `claim` does, for a reader that has no session of its own, but comes for each page."""
-        known = self.named.sessions.get(name)
-        if known is not None:
-            self._follow(known)
-        named, former = self.named.claim(name, None, ack, expires_s, self.clock.time(), self.delivered)
-        if former is not None:
-            former.consumer.taken_over()
-        return named
-
-    def be_present(self, session: Session, topics: list[str], shown: bytes, member: str = "") -> None:
-        """Let a session be present at topics, which it is subscribed to, as a member that shows this JSON.
-
-        Without a `member`, under the session's own id. `check_presence` and `encode_shown` have been asked.
-
-        Raises:
-            LimitExceeded: there are too many members; then it is present where it was before.
-        """
-        member = member or session.id
-        present = session.present
-        if present is None:
-            present = session.present = {}
-        joined: list[str] = []
-        try:
-            for topic in topics:
-                self.presence.join(topic, member, shown)
-                joined.append(topic)
-        except LimitExceeded:
-            for topic in joined:
-                self.presence.leave(topic, member, 0.0, at_once=True)
-            raise
-        for topic in topics:
-            former = present.get(topic)
-            present[topic] = member
-            if former is not None:
-                self.presence.leave(topic, former, 0.0, at_once=True)
+        return self.named.claim(name, None, ack, expires_s, self.clock.time(), self.delivered)
 
     def visit(self, topics: list[str], shown: bytes, member: str) -> None:
         """Let a member be present at topics from now on for the grace time. Raises LimitExceeded."""
-        now = self.clock.now()
-        for topic in topics:
-            self.presence.join(topic, member, shown)
-            self.presence.leave(topic, member, now, at_once=False)
+        self.presence.visit(topics, shown, member, self.clock.now())
 
     async def present(self, *filters: str, limit: int = 1000) -> PresencePage:
         """Return who is present at topics that any of `filters` matches: `limit` members at most.
@@ -718,175 +594,34 @@ class Broker(Delivery):
         Raises:
             EngineUnavailable: the log cannot be read just now; the session is as it was.
         """
-        replay = session.replay
-        if replay is not None and replay.next_retained() is not None:
-            self._put_retained(session, replay)
-            await asyncio.sleep(0)
-        elif replay is not None and replay.after < replay.until:
-            piece = await self.engine.read(
-                replay.filters,
-                replay.after,
-                replay.until,
-                replay.page_limit(),
-                session.outbox.limit_bytes // 4,
-            )
-            if session.state != HELD:
-                return
-            if replay.known < 0:
-                if replay.known == FROM_START and 0 < piece.evicted_until <= replay.until:
-                    replay.complete = False
-                replay.known = piece.evicted_until
-                replay.gone = min(piece.evicted_until, replay.until)
-            elif piece.evicted_until > max(replay.known, replay.after):
-                replay.complete = False
-                only = replay.filters[0] if len(replay.filters) == 1 else None
-                self._put_gap(session, Gap(replay.after, piece.evicted_until, "evicted", filter=only))
-                replay.known = piece.evicted_until
-                session.pending_from = max(session.pending_from, piece.evicted_until)
-                if len(replay.filters) == len(session.filters):
-                    session.known = piece.evicted_until  # all that the session subscribes to
-            for message in piece.messages:
-                if not replay.is_given(message) and not replay.is_covered(message):
-                    session.put(message)
-                    replay.count += 1
-            self.replayed_total += len(piece.messages)
-            replay.after = piece.position
-            if piece.position < replay.until:
-                await asyncio.sleep(0)  # a step is bounded work; many in a row are not
-        elif session.position < session.pending_from:
-            piece = await self.engine.read(
-                list(session.filters),
-                session.position,
-                session.pending_from,
-                PAGE_LIMIT_MESSAGES,
-                session.outbox.limit_bytes // 4,
-            )
-            if session.state != HELD:
-                return
-            if piece.evicted_until > max(session.known, session.position):
-                self._put_gap(session, Gap(session.position, piece.evicted_until, "evicted"))
-                session.known = piece.evicted_until
-                session.pending_from = max(session.pending_from, piece.evicted_until)
-                if replay is not None:
-                    replay.complete = False
-            for message in piece.messages:
-                session.put(message)
-            self.replayed_total += len(piece.messages)
-            session.position = piece.position
-            if piece.position < session.pending_from:
-                await asyncio.sleep(0)
-        else:
-            session.replay = None
-            session.merge()
+        await self.catching_up.advance(session)
 
     async def catch_up(self, session: Session) -> None:
         """Advance a session until it is live, waiting for room in its outbox.
 
         Raises ChannelClosed when it is closed.
         """
-        while session.state != LIVE:
-            await session.wait_for_room()
-            await self.advance(session)
+        await self.catching_up.catch_up(session)
 
     def resume_cursor(self, session: Session) -> str:
         """Return the cursor from which another connection misses nothing that this session was not given.
 
         To be asked for before the session is closed.
         """
-        offset = session.resume_offset(self.delivered)
-        if offset < 0:
-            return format_cursor(session.former_epoch, 0)
-        return format_cursor(self.engine.epoch(), offset)
+        return self.subscribing.resume_cursor(session)
 
     def figures(self) -> dict[str, int]:
         """Return counts for metrics, by name: those of the engine, and the broker's own.
 
         Cost: one step per session.
         """
-        tree = self.tree.statistics()
-        dropped = self.dropped_total
-        for session in self.sessions.values():
-            dropped += session.outbox.dropped
-        figures = {
-            "sessions": len(self.sessions),
-            "subscriptions": tree.items,
-            "filters": tree.filters,
-            "match_cache_topics": tree.cache_size,
-            "match_cache_hits": tree.hits,
-            "match_cache_misses": tree.misses,
-            "named_sessions": len(self.named.sessions),
-            "named_sessions_expired": self.named.expired_total,
-            "named_sessions_taken_over": self.named.taken_over_total,
-            "presence_members": self.presence.count,
-            "presence_topics": len(self.presence.rooms),
-            "presence_joined": self.presence.joined_total,
-            "presence_left": self.presence.left_total,
-            "deliveries": self.deliveries_total,
-            "replayed": self.replayed_total,
-            "dropped": dropped,
-            "overflows": self.overflows_total,
-            "gaps": self.gaps_total,
-        }
+        figures = self.subscribing.figures()
+        figures.update(self.catching_up.figures())
+        figures["gaps"] += self.gaps_total
         figures.update(self.publishing.figures())
         figures.update(self.scheduler.figures())
+        figures.update(self.named.figures())
+        figures.update(self.presence.figures())
         figures.update(self.groups.figures())
         figures.update(self.engine.figures())
         return figures
-
-    # Private
-
-    def _leave(self, session: Session, topic: str, *, at_once: bool) -> None:
-        """Let a session be present at a topic no longer, if it was."""
-        if session.present is not None:
-            member = session.present.pop(topic, None)
-            if member is not None:
-                self.presence.leave(topic, member, self.clock.now(), at_once=at_once)
-
-    def _follow(self, named: NamedSession) -> None:
-        """Note how far the holder of a named session has come."""
-        holder = named.holder
-        if holder is not None and holder.state != CLOSED:
-            self.named.follow(named, holder.outbox.taken, self._resume_offset(holder))
-
-    def _resume_offset(self, session: Session) -> int:
-        """Return where a session would resume, below 0 when it has been given nothing to resume from."""
-        return session.resume_offset(self.delivered) if session.filters else -1
-
-    def _check_session(self, session: Session) -> None:
-        self.life.check()
-        if session.state == CLOSED:
-            raise ChannelClosed("the session is closed")
-
-    def _put_retained(self, session: Session, replay: Replay) -> None:
-        limit = replay.put + replay.page_limit()
-        time = self.clock.time()
-        while (message := replay.next_retained()) is not None:
-            replay.put += 1
-            if not replay.is_covered(message) and not message.is_expired(time):
-                session.put_retained(message)
-                replay.count += 1
-            if replay.put == limit or not session.has_room():
-                break
-
-    def _put_gap(self, session: Session, gap: Gap) -> None:
-        gap.cursor = format_cursor(self.engine.epoch(), gap.after or 0, gap.until)
-        self.gaps_total += 1
-        session.put_gap(gap)
-
-    def _take_back(self, session: Session, filters: list[str], had_filters: dict[str, int] | None) -> None:
-        """Undo the registration of filters whose subscription failed."""
-        if session.state == CLOSED:
-            return
-        for topic_filter in filters:
-            if had_filters is None or topic_filter not in had_filters:
-                self.remove_filter(session, topic_filter)
-        if not session.filters:
-            session.position = session.pending_from
-        if session.pending is not None:
-            session.pending = [
-                message
-                for message in session.pending
-                if any(matches(topic_filter, message.topic) for topic_filter in session.filters)
-            ]
-        if session.position >= session.pending_from:
-            session.merge()

@@ -31,10 +31,10 @@ from extra.pubsub import (
     parse_overflow,
     parse_since,
 )
-from extra.pubsub.broker import STEP_BYTES
 from extra.pubsub.idempotency import digest
 from extra.pubsub.outbox import DISCONNECT, DROP_OLDEST, LATEST
 from extra.pubsub.pace import STRETCH_BYTES
+from extra.pubsub.subscribing import STEP_BYTES
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import SlowEngine
 from tests.unit.pubsub.material import GatedEngine, Listener, NameForm, a_message, settle, take_all
