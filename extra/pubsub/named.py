@@ -310,7 +310,9 @@ class NamedSessions:
 
     def _follow(self, named: NamedSession, holder: Session, delivered: int) -> None:
         """Note how far the holder has been given messages, and without acknowledgement go there."""
-        resume_offset = holder.resume_offset(delivered) if holder.filters else -1  # nothing to resume
+        resume_offset = -1  # nothing to resume
+        if holder.filters and not holder.is_subscribing:
+            resume_offset = holder.resume_offset(delivered)
         named.given = max(named.given, holder.outbox.taken, resume_offset if not named.ack else 0)
         if not named.ack and resume_offset > named.offset:
             named.offset = resume_offset

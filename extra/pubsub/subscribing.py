@@ -139,6 +139,7 @@ class Subscribing:
             session.outbox.overflow = parse_overflow(self.engine.policies().overflow(filters[0]))
         stood = session.reached(self.delivered)
         session.hold(stood)  # register first: from here on what is published is held back
+        session.is_subscribing = True
         for topic_filter in filters:
             if topic_filter not in session.filters:
                 session.filters[topic_filter] = stood
@@ -155,6 +156,8 @@ class Subscribing:
         except BaseException:
             self._take_back(session, filters, had_filters)
             raise
+        finally:
+            session.is_subscribing = False
         after = beginning.after
         for topic_filter in filters:
             session.filters[topic_filter] = min(session.filters[topic_filter], after)
