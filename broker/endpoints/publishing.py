@@ -18,14 +18,8 @@ from broker.endpoints.reasons import Unsupported
 from extra.errors import ExtraError, InvalidCommand, LimitExceeded, PreconditionFailed
 from extra.http import Headers, Request, Response, json_response
 from extra.payloads import JSONValue, content_type_flaw, headers_flaw
-from extra.protocols.commands import (
-    MAX_KEY_BYTES,
-    Publish,
-    Rejected,
-    decode_publishes_json,
-    decode_publishes_lines,
-    decode_publishes_msgpack,
-)
+from extra.protocols.commands import MAX_KEY_BYTES, Publish, Rejected
+from extra.protocols.decoding import decode_publishes_json, decode_publishes_lines, decode_publishes_msgpack
 from extra.protocols.payloads import admit_payload
 from extra.pubsub import Broker, Message, Receipt
 from extra.pubsub.gates import guard_publishing

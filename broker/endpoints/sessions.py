@@ -40,18 +40,8 @@ from extra.errors import (
     PreconditionFailed,
 )
 from extra.http import Request, Response, WebSocket, WebSocketResponse
-from extra.protocols.commands import (
-    Ack,
-    Command,
-    Nack,
-    Ping,
-    Publish,
-    Rejected,
-    Subscribe,
-    Unsubscribe,
-    decode_commands_json,
-    decode_commands_msgpack,
-)
+from extra.protocols.commands import Ack, Command, Nack, Ping, Publish, Rejected, Subscribe, Unsubscribe
+from extra.protocols.decoding import decode_commands_json, decode_commands_msgpack
 from extra.protocols.encoding import encode_json, encode_msgpack
 from extra.protocols.pushes import (
     Acknowledged,

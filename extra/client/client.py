@@ -15,38 +15,27 @@ import logging
 import re
 import ssl
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, cast, overload
-from urllib.parse import quote
 
 from extra.client.address import Address
-from extra.client.attendance import presence_page
+from extra.client.asking import Asking
 from extra.client.backoff import Backoff
-from extra.client.caller import Answer
 from extra.client.dedicated import JOIN, Dedicated, Place
-from extra.client.exchange import exchange
 from extra.client.messages import Messages
 from extra.client.named import SessionMessages
-from extra.client.problems import error_from_code, last_offset_of, scheduled_page_of
+from extra.client.problems import error_from_code
 from extra.client.publications import Publications
 from extra.client.shares import Share
 from extra.client.subscription import Subscription
-from extra.client.subscriptions import Subscriptions, message_of
+from extra.client.subscriptions import Subscriptions
 from extra.client.surroundings import Surroundings
-from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded, RemoteProtocolError
+from extra.errors import BrokerClosed, ExtraError, InvalidCommand, LimitExceeded
 from extra.protocols.commands import Overflow, Publish, Subscribe
-from extra.protocols.pushes import (
-    ErrorPush,
-    Goodbye,
-    MessagePush,
-    Published,
-    Push,
-    ScheduledPush,
-    decode_pushes_json,
-)
+from extra.protocols.pushes import ErrorPush, Goodbye, Published, Push, ScheduledPush
 from extra.pubsub import (
     Gap,
     GroupOptions,
@@ -57,7 +46,6 @@ from extra.pubsub import (
     check_presence,
     compose,
     encode_shown,
-    parse_cursor,
     parse_since,
 )
 from extra.pubsub.arguments import (
@@ -77,8 +65,6 @@ __all__ = ["Client"]
 STABLE_S = 10.0
 """A connection that lasts so long resets the back-off."""
 CLOSE_TIMEOUT_S = 2.0
-REREADS = 3
-"""So often reading history goes on from where the broker says, before it is given up."""
 
 _USUAL = Surroundings()
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")  # RFC 9110 5.1, 5.5
@@ -150,13 +136,13 @@ class Client:
         self._headers = dict(headers or {})
         self._ssl_context = ssl_context
         self._connect_timeout_s = connect_timeout_s
-        self._request_timeout_s = request_timeout_s
         self._ping_interval_s = ping_interval_s
         self._ping_timeout_s = ping_timeout_s
         self._patience_s = patience_s
         self._queue_limit_bytes = queue_limit_bytes
         self._frame_limit_bytes = frame_limit_bytes
         self._backoff = Backoff(backoff_initial_s, backoff_limit_s, _surroundings.random)
+        self._asking = Asking(self._address, self._headers, request_timeout_s, ssl_context)
         self._clock = _surroundings.clock
         self._sleep = _surroundings.sleep
         self._work = asyncio.Event()  # there is something to send
@@ -418,7 +404,7 @@ class Client:
             self._surroundings,
             self._backoff.anew,
             self._streams,
-            lambda method, target, body: self._call(method, target, {}, body),
+            self._asking.call,
             self._queue_limit_bytes,
         )
 
@@ -431,14 +417,7 @@ class Client:
         self._require_open()
         for topic_filter in filters:
             check_filter(topic_filter)
-        query = [*(("topic", topic_filter) for topic_filter in filters), ("limit", str(limit))]
-        answer = await self._call("GET", self._address.target("/presence", query), {})
-        if answer.status != 200:
-            raise answer.error()
-        try:
-            return presence_page(answer.body)
-        except (ValueError, TypeError, KeyError) as error:
-            raise RemoteProtocolError(f"{answer.url} does not say who is present") from error
+        return await self._asking.present(filters, limit)
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
@@ -456,7 +435,7 @@ class Client:
         for topic_filter in filters:
             check_filter(topic_filter)
         parse_since(since)
-        return await self._read(filters, since, limit, retained)
+        return await self._asking.history(filters, since, limit, retained)
 
     async def clear(self, topic: str) -> None:
         """Let go of what a topic retains, if it does. A request of its own, as for `history`.
@@ -466,9 +445,7 @@ class Client:
         """
         check_publication(topic, False, None, None, None, None)
         self._require_open()
-        answer = await self._call("DELETE", self._address.topic_target(topic), {})
-        if answer.status != 204:
-            raise answer.error()
+        await self._asking.clear(topic)
 
     async def scheduled(self, *, after: str = "", limit: int = 1000) -> ScheduledPage:
         """Return what is to be published later, in that order: at most `limit` messages.
@@ -481,11 +458,7 @@ class Client:
         """
         check_scheduled(after, limit)
         self._require_open()
-        target = self._address.target("/scheduled", [("after", after), ("limit", str(limit))])
-        answer = await self._call("GET", target, {})
-        if answer.status != 200:
-            raise answer.error()
-        return scheduled_page_of(answer.body)
+        return await self._asking.scheduled(after, limit)
 
     async def cancel(self, scheduled: str) -> bool:
         """Take back what is to be published later, by its id; return whether it was there.
@@ -496,54 +469,7 @@ class Client:
             EngineUnavailable: that cannot be kept just now: it stays scheduled. BrokerClosed; TimeoutError.
         """
         self._require_open()
-        target = self._address.target(f"/scheduled/{quote(scheduled, safe='')}", [])
-        answer = await self._call("DELETE", target, {})
-        if answer.status not in (204, 404):
-            raise answer.error()
-        return answer.status == 204
-
-    # Requests over HTTP
-
-    async def _read(self, filters: Sequence[str], since: str, limit: int, retained: bool | None) -> Page:
-        query = [("topic", topic_filter) for topic_filter in filters]
-        query.append(("limit", str(limit)))
-        if retained is not None:
-            query.append(("retained", "1" if retained else "0"))
-        resume = ""
-        for _ in range(1 + REREADS):
-            target = self._address.target("/poll", [*query, ("since", resume or since)])
-            answer = await self._call("GET", target, {"Accept": "application/x-ndjson"})
-            if answer.status != 410:
-                break
-            resume = answer.headers.get(
-                "extra-cursor", ""
-            )  # part of what was asked for is gone: take what is left
-        if answer.status != 200:
-            raise answer.error()
-        cursor = answer.headers.get("extra-cursor", "")
-        epoch = parse_cursor(cursor).epoch
-        pushes = decode_pushes_json(b"[" + b",".join(answer.body.splitlines()) + b"]")
-        return Page(
-            messages=[message_of(push, epoch) for push in pushes if isinstance(push, MessagePush)],
-            cursor=cursor,
-            complete=not resume and answer.headers.get("extra-complete") != "false",
-            more=answer.headers.get("extra-more") == "true",
-            resume=resume,
-            lost_until=parse_cursor(resume).known if resume else 0,
-            last_offset=last_offset_of(answer.headers),
-            closed=answer.headers.get("extra-closed") == "true",
-        )
-
-    async def _call(self, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
-        return await exchange(
-            self._address,
-            method,
-            target,
-            {**self._headers, **headers},
-            body,
-            timeout_s=self._request_timeout_s,
-            ssl_context=self._ssl_context,
-        )
+        return await self._asking.cancel(scheduled)
 
     # The connection
 

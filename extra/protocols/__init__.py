@@ -1,7 +1,7 @@
 """Codecs, without I/O: bytes to events and back.
 
-`commands`, `pushes` and `encoding` are our own protocol, `envelope` the message in it; `websocket`,
-`handshake` and `sse` carry them.
+`commands`, `pushes`, `decoding` and `encoding` are our own protocol, `envelope` the message in it;
+`websocket`, `handshake` and `sse` carry them.
 """
 
 from extra.protocols.commands import (
@@ -15,6 +15,8 @@ from extra.protocols.commands import (
     Rejected,
     Subscribe,
     Unsubscribe,
+)
+from extra.protocols.decoding import (
     decode_commands_json,
     decode_commands_msgpack,
     decode_publishes_json,

@@ -3,7 +3,7 @@
 With no server and no third-party import.
 """
 
-from extra.pubsub.broker import Broker, BrokerLimits, Page, parse_overflow
+from extra.pubsub.broker import Broker
 from extra.pubsub.clock import Clock, SystemClock
 from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
@@ -13,12 +13,14 @@ from extra.pubsub.group_member import GroupMember, Refusal
 from extra.pubsub.group_messages import GroupMessages
 from extra.pubsub.group_options import GroupOptions, check_delay
 from extra.pubsub.groups import Groups
+from extra.pubsub.history import Page
+from extra.pubsub.limits import BrokerLimits
 from extra.pubsub.log import Log, Slice
 from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import FORMS_LIMIT, FrameCache, Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
 from extra.pubsub.named import NamedSession, NamedSessions
-from extra.pubsub.outbox import Outbox
+from extra.pubsub.outbox import Outbox, parse_overflow
 from extra.pubsub.position import Position, Since, format_cursor, parse_cursor, parse_since
 from extra.pubsub.presence import Member, Place, Presence, PresencePage, check_presence, encode_shown
 from extra.pubsub.retained import RetainedMessages

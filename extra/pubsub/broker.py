@@ -7,132 +7,55 @@ In-process it is all there is to a broker.
 What is published here and what arrives from another node goes through the same `deliver`, so that order is
 offset order. `deliver` never awaits: it appends to outboxes and wakes their consumers, which do the input and
 output.
+
+Each part of the work has an object or a module of its own, none of which knows the broker: `publishing`
+brings messages into the log, `subscribing` has the sessions and delivers to them, `catching_up` reads the log
+for those that are behind, history.py for who asks for a page; `named`, `presence` and `scheduler` are what
+they are called. `groups` and what programs iterate over are users of the broker, as endpoints are.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from secrets import token_hex
 from types import TracebackType
-from typing import Final, final
+from typing import final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import (
-    BrokerClosed,
-    ChannelClosed,
-    EngineUnavailable,
-    ExtraError,
-    InvalidCommand,
-    InvalidCursor,
-    InvalidTopic,
-    LimitExceeded,
-)
+from extra.errors import ExtraError, InvalidCommand
 from extra.pubsub.arguments import (
     check_group,
     check_history,
     check_publication,
     check_scheduled,
     check_subscription,
-    check_ttl,
 )
+from extra.pubsub.beginning import check_reached, find_beginning
+from extra.pubsub.catching_up import CatchingUp
 from extra.pubsub.clock import Clock, SystemClock
-from extra.pubsub.ends import End, topic_closed
+from extra.pubsub.ends import End
 from extra.pubsub.engine import Delivery, Engine
 from extra.pubsub.gates import Gate
 from extra.pubsub.group_messages import GroupMessages
 from extra.pubsub.group_options import GroupOptions
 from extra.pubsub.groups import Groups
-from extra.pubsub.idempotency import Remembered, Run, digest
+from extra.pubsub.history import HISTORY_LIMIT_BYTES, NO_LIMIT, Page, ends_of, read_page
+from extra.pubsub.life import Life
+from extra.pubsub.limits import BrokerLimits
 from extra.pubsub.memory import MemoryEngine
 from extra.pubsub.message import Gap, Message, Receipt, WireForm, compose
 from extra.pubsub.messages import Messages
 from extra.pubsub.named import NamedSession, NamedSessions, check_name
-from extra.pubsub.outbox import OVERFLOW_POLICIES
 from extra.pubsub.pace import Pace
 from extra.pubsub.position import Since, format_cursor, parse_since
-from extra.pubsub.presence import Presence, PresencePage, check_presence, encode_shown
-from extra.pubsub.retention import check_policy
-from extra.pubsub.schedule import Entry, Schedule, ScheduledPage, check_deliver_at
-from extra.pubsub.scheduler import KIND, Scheduler, receipt_of
-from extra.pubsub.session import CLOSED, HELD, LIVE, PAGE_LIMIT_MESSAGES, Consumer, Replay, Session
-from extra.topics import FilterTree, check_filter, check_topic, has_wildcard, matches
+from extra.pubsub.presence import Presence, PresencePage
+from extra.pubsub.publishing import Publishing
+from extra.pubsub.schedule import ScheduledPage
+from extra.pubsub.session import Consumer, Replay, Session
+from extra.pubsub.subscribing import Subscribing
 
-__all__ = ["Broker", "BrokerLimits", "Page", "parse_overflow"]
-
-RETAINED_LIMIT: Final = 10_000
-"""So many retained messages fit into one page of history."""
-FROM_START: Final = -2
-"""What is known of a loss by who asks for all there is: none to be told as a gap, but `complete` says so."""
-UNSWEPT_S: Final = 2.0
-"""When so long nobody has called `Broker.sweep`, publishing does."""
-RETAINED_LIMIT_BYTES: Final = 4 * 1024 * 1024
-"""And so many bytes of them."""
-HISTORY_LIMIT_BYTES: Final = 1024 * 1024
-"""A page of history ends here as well, in process as over HTTP."""
-STEP_BYTES: Final = 8
-"""A step of matching counts as so many bytes that are published: 16,384 make up a stretch, some 5 ms."""
-NO_LIMIT: Final = 1 << 62
-
-
-@final
-@mypyc_attr(native_class=True)
-@dataclass
-class BrokerLimits:
-    """What one broker bears. The names are those of the settings in section `broker`."""
-
-    max_payload_bytes: int = 1024 * 1024
-    max_topic_bytes: int = 65_535
-    max_topic_levels: int = 128
-    outbox_limit_bytes: int = 1024 * 1024
-    subscriptions_limit: int = 1000
-    subscriptions_limit_bytes: int = 256 * 1024
-    match_cache_topics: int = 4096
-    idempotency_limit_keys: int = 100_000
-    idempotency_window_s: float = 120.0
-    scheduled_limit_messages: int = 10_000
-    scheduled_limit_bytes: int = 16 * 1024 * 1024
-    presence_limit_members: int = 100_000
-    presence_told_members: int = 1_000
-    presence_data_limit_bytes: int = 1024
-    presence_grace_s: float = 10.0
-    named_sessions_limit: int = 10_000
-    session_expiry_s: float = 7 * 86_400.0
-    groups_limit: int = 1_000
-    group_members_limit: int = 1_000
-    group_window_limit_messages: int = 10_000
-    group_window_limit_bytes: int = 16 * 1024 * 1024
-    group_expiry_s: float = 7 * 86_400.0
-
-
-@final
-@mypyc_attr(native_class=True)
-@dataclass
-class Page:
-    """A piece of history.
-
-    `cursor` is where to go on; `complete` says that nothing is missing; `more`, that there is more.
-
-    When it is not complete, messages up to `lost_until` are missing and `resume` is where to read all that is
-    left; an epoch that is gone has `lost_until` 0. A page from the start is not complete, either, when the
-    start is gone; then it has what is left, and `resume` is empty.
-
-    `last_offset` is that of the topic's last message, where one topic was read, and None for filters. As
-    `if_last` it lets something be published only while nothing has been that this page does not know of.
-    `closed` says that nothing more will come: all that was read are topics that have ended, up to their ends.
-    """
-
-    messages: list[Message]
-    cursor: str
-    complete: bool
-    more: bool
-    resume: str = ""
-    lost_until: int = 0
-    last_offset: int | None = None
-    closed: bool = False
+__all__ = ["Broker"]
 
 
 @final
@@ -162,16 +85,10 @@ class Broker(Delivery):
         self.limits = limits if limits is not None else BrokerLimits()
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.engine: Engine = engine if engine is not None else MemoryEngine(clock=self.clock)
-        self.tree: FilterTree[Session] = FilterTree(cache_limit=self.limits.match_cache_topics)
-        self.sessions: dict[str, Session] = {}
-        self.receipts: OrderedDict[bytes, Remembered] = OrderedDict()
-        self.underway: dict[bytes, asyncio.Event] = {}
-        self.delivered = 0
+        self.life = Life()
         self.pace = Pace(self.limits.outbox_limit_bytes)
-        schedule = Schedule(self.limits.scheduled_limit_messages, self.limits.scheduled_limit_bytes)
-        self.scheduler = Scheduler(
-            self.engine, self.clock, schedule, self._place_at_once, self._place_scheduled
-        )
+        self.publishing = Publishing(self.engine, self.clock, self.limits, self.life, self.pace, self.sweep)
+        self.scheduler = self.publishing.scheduler
         self.presence = Presence(
             self.engine,
             limit_members=self.limits.presence_limit_members,
@@ -182,32 +99,47 @@ class Broker(Delivery):
         self.named = NamedSessions(
             self.engine, self.limits.named_sessions_limit, self.limits.session_expiry_s
         )
+        self.catching_up = CatchingUp(self.engine, self.clock)
+        self.subscribing = Subscribing(
+            self.engine,
+            self.clock,
+            self.limits,
+            self.life,
+            self.pace,
+            self.catching_up,
+            self.named,
+            self.presence,
+        )
         self.groups = Groups(self)
         self.gates: list[Gate] = []
-        self.swept_at = 0.0
         self.was_entered = False
-        self.is_open = False
         self.run_id = token_hex(4)  # begins the ids of this run: those of the one before may still be about
         self.session_number = 0
-        self.published_total = 0
-        self.published_bytes_total = 0
-        self.deliveries_total = 0
-        self.dropped_total = 0
-        self.overflows_total = 0
-        self.gaps_total = 0
-        self.replayed_total = 0
+        self.gaps_total = 0  # that endpoints have told of with a page
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the broker has been started, and not closed yet."""
+        return self.life.is_open
+
+    @property
+    def delivered(self) -> int:
+        """The offset of the last message that was delivered."""
+        return self.subscribing.delivered
+
+    @property
+    def sessions(self) -> dict[str, Session]:
+        """All sessions by id: to be read."""
+        return self.subscribing.sessions
 
     # Life
 
     async def start(self) -> None:
         """Start the engine. `async with` does it."""
         await self.engine.start(self)
-        self.delivered = self.engine.head()
-        self.swept_at = self.clock.now()
-        epoch = self.engine.epoch()
-        for name, offset, made_at in self.engine.remembered():
-            self._remember(name, Remembered(made_at, offset, format_cursor(epoch, offset), 0))
-        self.is_open = True
+        self.subscribing.delivered = self.engine.head()
+        self.publishing.restore()
+        self.life.is_open = True
         self.named.restore(self.clock.time())
         self.groups.restore()
         self.scheduler.restore()
@@ -215,7 +147,7 @@ class Broker(Delivery):
 
     async def close(self) -> None:
         """End all sessions, and with them the iterations in process, and close the engine. Idempotent."""
-        self.is_open = False
+        self.life.is_open = False
         await self.groups.close()
         for session in list(self.sessions.values()):
             self.close_session(session)
@@ -250,16 +182,15 @@ class Broker(Delivery):
 
         Who drives the broker calls this every second. Where nobody does, publishing does after two.
         """
-        self.swept_at = self.clock.now()
+        now = self.clock.now()
+        self.publishing.swept_at = now
         self.engine.sweep()
-        horizon = self._horizon()
-        while self.receipts and next(iter(self.receipts.values())).made_at <= horizon:
-            self.receipts.popitem(last=False)
+        self.publishing.keys.forget()
         if self.is_open:
             self.scheduler.deliver()
-            self.presence.sweep(self.swept_at)
+            self.presence.sweep(now)
             self.named.sweep(self.clock.time(), self.delivered)
-            self.groups.sweep(self.swept_at, self.clock.time())
+            self.groups.sweep(now, self.clock.time())
 
     # Publishing
 
@@ -303,14 +234,14 @@ class Broker(Delivery):
             topic,
             data,
             retain=retain,
-            expires_at=self.expiry(ttl, deliver_at),
+            expires_at=self.publishing.expiry(ttl, deliver_at),
             content_type=content_type,
             headers=headers,
             close=close,
         )
         if deliver_at is not None:
-            return await self.schedule_message(message, deliver_at, key)
-        return await self.publish_message(message, key, if_last)
+            return await self.publishing.schedule(message, deliver_at, key)
+        return await self.publishing.publish(message, key, if_last)
 
     def expiry(self, ttl: float | None, deliver_at: float | None = None) -> float:
         """Return when a message with this time to live expires, in Unix seconds; 0.0 without one.
@@ -319,27 +250,13 @@ class Broker(Delivery):
 
         Raises InvalidCommand unless it is from 0.001 to 1e9 seconds.
         """
-        if ttl is None:
-            return 0.0
-        check_ttl(ttl)
-        time = self.clock.time()
-        return (time if deliver_at is None else max(time, deliver_at)) + ttl
+        return self.publishing.expiry(ttl, deliver_at)
 
     async def publish_message(
         self, message: Message, key: str | None = None, if_last: int | None = None
     ) -> Receipt:
         """Publish a message that `compose` or an endpoint has made. Raises as `publish` does."""
-        self._check_message(message)
-        if self.pace.is_spent():
-            await self._turn(message.size)
-        if key is not None:
-            return await self._append_once(message, key, if_last)
-        if if_last is not None:
-            return self._published(message, await self.engine.append_if(message, b"", if_last))
-        subscribers = self.engine.append_at_once(message)
-        if subscribers < 0:
-            subscribers = await self.engine.append(message)
-        return self._published(message, subscribers)
+        return await self.publishing.publish(message, key, if_last)
 
     async def schedule_message(self, message: Message, deliver_at: float, key: str | None = None) -> Receipt:
         """Publish a message at `deliver_at`, in Unix seconds; at once when that has passed.
@@ -348,27 +265,7 @@ class Broker(Delivery):
         window, or by a message that waits, nothing is scheduled and the first receipt is returned. Raises as
         `publish`.
         """
-        check_deliver_at(deliver_at)
-        if deliver_at <= self.clock.time():
-            return await self.publish_message(message, key)
-        self._check_message(message)
-        if key is None:
-            self._check_is_not_closed(message)
-            return await self.scheduler.accept(message, deliver_at, b"")
-        name = digest(message.topic, key)
-        await self._decided(name)
-        remembered = self._recall(name)
-        if remembered is not None:
-            return remembered.receipt(message.topic)
-        waiting = self.scheduler.schedule.by_name.get(name)
-        if waiting is not None:
-            return receipt_of(waiting)
-        self._check_is_not_closed(message)
-        self.underway[name] = asyncio.Event()
-        try:
-            return await self.scheduler.accept(message, deliver_at, name)
-        finally:
-            self.underway.pop(name).set()
+        return await self.publishing.schedule(message, deliver_at, key)
 
     async def scheduled(self, *, after: str = "", limit: int = 1000) -> ScheduledPage:
         """Return what is to be published later, in that order: at most `limit` messages.
@@ -379,7 +276,7 @@ class Broker(Delivery):
             InvalidCommand: `after` or `limit` (1 to 10,000) is not one. BrokerClosed, TypeError.
         """
         check_scheduled(after, limit)
-        self._check_is_open()
+        self.life.check()
         return self.scheduler.schedule.page(after, limit)
 
     async def cancel(self, scheduled: str) -> bool:
@@ -388,7 +285,7 @@ class Broker(Delivery):
         Raises:
             EngineUnavailable: that cannot be kept just now: it stays scheduled. BrokerClosed, TypeError.
         """
-        self._check_is_open()
+        self.life.check()
         return await self.scheduler.cancel(scheduled)
 
     async def publish_messages(
@@ -404,39 +301,7 @@ class Broker(Delivery):
         engine that writes in batches takes them as one, so that this waits once and not for each: but for
         those with a condition or a time, which are decided one by one.
         """
-        answers: list[Receipt | ExtraError | None] = [None] * len(messages)
-        run = Run()
-        try:
-            for index, message in enumerate(messages):
-                key = keys[index]
-                if_last = None if if_lasts is None else if_lasts[index]
-                deliver_at = None if deliver_ats is None else deliver_ats[index]
-                if if_last is not None or deliver_at is not None:
-                    await self._append_run(run, answers)
-                    answers[index] = await self._publish_alone(message, key, if_last, deliver_at)
-                    continue
-                try:
-                    self._check_message(message)
-                    name = b"" if key is None else digest(message.topic, key)
-                    if name in self.underway:  # maybe by a message before this one
-                        await self._append_run(run, answers)
-                        await self._decided(name)
-                except ExtraError as error:
-                    answers[index] = error
-                    continue
-                if name:
-                    remembered = self._recall(name)
-                    if remembered is not None:
-                        answers[index] = remembered.receipt(message.topic)
-                        continue
-                    self.underway[name] = asyncio.Event()
-                run.add(index, message, name)
-                if run.size >= self.pace.limit_bytes:
-                    await self._append_run(run, answers)
-            await self._append_run(run, answers)
-        finally:
-            self._release(run)
-        return [answer for answer in answers if answer is not None]
+        return await self.publishing.publish_many(messages, keys, if_lasts, deliver_ats)
 
     def publish_at_once(self, message: Message) -> int:
         """Do what `publish_message` does, if that needs no waiting: return how many subscribers it reached.
@@ -444,13 +309,7 @@ class Broker(Delivery):
         -1: it does need it, and nothing has been done. The rest of a receipt is in the message. Raises as
         `publish` does. Cost: that of `engine.append_at_once`; no coroutine is made.
         """
-        self._check_message(message)
-        if self.pace.is_spent():
-            return -1
-        reached = self.engine.append_at_once(message)
-        if reached >= 0:
-            self._count(message)
-        return reached
+        return self.publishing.publish_at_once(message)
 
     async def clear(self, topic: str) -> None:
         """Let go of what a topic retains, if it does.
@@ -459,7 +318,8 @@ class Broker(Delivery):
             InvalidTopic, BrokerClosed, EngineUnavailable, TypeError: as for `publish`.
         """
         check_publication(topic, False, None, None, None, None)
-        self._check_topic(topic)
+        self.life.check()
+        self.limits.check_topic(topic)
         await self.engine.clear(topic)
 
     def deliver(self, message: Message) -> int:
@@ -468,22 +328,7 @@ class Broker(Delivery):
         Cost: the match, and one append per session. What a match costs counts as published, so that filters
         made to be hard let the event loop turn as well.
         """
-        offset = message.offset
-        self.delivered = offset
-        reached = 0
-        steps = self.tree.steps()
-        for session in self.tree.match(message.topic):
-            if session.last_offset != offset:
-                reached += 1
-                if not session.receive(message):
-                    self.overflows_total += 1
-                    session.consumer.overflowed()
-        if message.close:
-            for session in self.tree.match(message.topic):
-                session.consumer.topic_ended()
-        self.deliveries_total += reached
-        self.pace.spend((self.tree.steps() - steps) * STEP_BYTES)
-        return reached
+        return self.subscribing.deliver(message)
 
     # Reading and subscribing in process
 
@@ -519,7 +364,7 @@ class Broker(Delivery):
             InvalidFilter, InvalidCursor, InvalidCommand (an unknown `overflow`), LimitExceeded, BrokerClosed.
         """
         check_subscription(filters, since, overflow, retained)
-        shown = self.shown(list(filters), presence, member)
+        shown = self.presence.shown(list(filters), presence, member)
         if session is None and (ack is not None or expires is not None):
             raise InvalidCommand("ack and expires: only with session")
         return Messages(
@@ -582,9 +427,9 @@ class Broker(Delivery):
 
     async def begins_after(self, filters: list[str], since: Since) -> int:
         """Return after which offset `since` begins. Raises InvalidCursor, EngineUnavailable, BrokerClosed."""
-        self._check_is_open()
-        _, after, _ = await self._start(filters, since, self.delivered)
-        return after
+        self.life.check()
+        beginning = await find_beginning(self.engine, filters, since, self.delivered, self.delivered)
+        return beginning.after
 
     def shown(self, filters: list[str], presence: object, member: str | None) -> bytes | None:
         """Return what a subscriber shows where it is present, as JSON; None when it is not.
@@ -592,12 +437,7 @@ class Broker(Delivery):
         Raises:
             InvalidCommand: one cannot be present there, or as that member. InvalidPayload, LimitExceeded.
         """
-        if presence is None or presence is False:
-            if member is not None:
-                raise InvalidCommand("member: only with presence")
-            return None
-        check_presence(filters, "-" if member is None else member)
-        return encode_shown(presence, self.limits.presence_data_limit_bytes)
+        return self.presence.shown(filters, presence, member)
 
     async def history(
         self, *filters: str, since: str = "start", limit: int = 1000, retained: bool | None = None
@@ -611,20 +451,14 @@ class Broker(Delivery):
             BrokerClosed; TypeError: an argument is not of its type.
         """
         check_history(filters, since, limit, retained)
-        self.check_filters(list(filters))
+        self.limits.check_filters(list(filters))
         return await self.read(
             list(filters), parse_since(since), limit, retained, limit_bytes=HISTORY_LIMIT_BYTES
         )
 
     def ends(self, filters: list[str]) -> list[End]:
         """Return where topics have ended, of those among `filters` that are topics. Cost: a step each."""
-        ends: list[End] = []
-        for topic_filter in filters:
-            if not has_wildcard(topic_filter):
-                end = self.engine.end(topic_filter)
-                if end is not None:
-                    ends.append(end)
-        return ends
+        return ends_of(self.engine, filters)
 
     def have_ended(self, filters: list[str]) -> bool:
         """Return whether nothing more will come for these: all are topics, and have ended."""
@@ -636,16 +470,7 @@ class Broker(Delivery):
         Raises:
             InvalidFilter, InvalidCommand (none), LimitExceeded (too many).
         """
-        if not filters:
-            raise InvalidCommand("at least one topic filter is needed")
-        limits = self.limits
-        if len(filters) > limits.subscriptions_limit:
-            raise LimitExceeded(
-                f"{len(filters)} topic filters are more than {limits.subscriptions_limit}"
-                " (broker.subscriptions_limit)"
-            )
-        for topic_filter in filters:
-            check_filter(topic_filter, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
+        self.limits.check_filters(filters)
 
     async def read(
         self,
@@ -662,64 +487,8 @@ class Broker(Delivery):
         """
         if limit < 1:
             raise InvalidCommand(f"limit {limit}: a whole number from 1")
-        self._check_is_open()
-        epoch = self.engine.epoch()
-        until = self.delivered
-        is_one = len(filters) == 1 and not has_wildcard(filters[0])
-        last_offset = self.engine.last_offset(filters[0]) if is_one else None
-        messages: list[Message] = []
-        if retained if retained is not None else since.kind == "now":
-            messages = _up_to(until, await self.engine.retained(filters))
-            if len(messages) > RETAINED_LIMIT or sum([each.size for each in messages]) > RETAINED_LIMIT_BYTES:
-                raise LimitExceeded(
-                    f"{len(messages)} retained messages match, more than fit into one page: "
-                    "a narrower filter has fewer, a stream takes any number"
-                )
-        given = {message.offset for message in messages}
-        is_same_epoch, after, known = await self._start(filters, since, until)
-        position = after
-        lost_until = 0
-        begins_late = False
-        found = 0
-        more = False
-        while position < until:
-            piece = await self.engine.read(filters, position, until, limit + 1 - found, limit_bytes)
-            if known < 0:
-                was_from_start = known == FROM_START
-                known = min(piece.evicted_until, until)
-                if was_from_start and piece.evicted_until <= until:
-                    begins_late = piece.evicted_until > 0
-            else:
-                lost_until = max(lost_until, piece.evicted_until)
-            for message in piece.messages:
-                if message.offset not in given:
-                    messages.append(message)
-                    found += 1
-            position = piece.position
-            if found > limit:
-                position = messages.pop().offset - 1
-                more = True
-                break
-            if limit_bytes < NO_LIMIT and piece.messages and position < until:
-                more = True
-                break
-            if position < until:
-                await asyncio.sleep(0)  # one read is bounded work; many in a row are not
-        known = max(known, after)
-        complete = is_same_epoch and lost_until <= known
-        resume = "" if complete else format_cursor(epoch, after, max(lost_until, known))
-        ends = self.ends(filters)
-        closed = len(ends) == len(filters) and not more and max([end.offset for end in ends]) <= until
-        return Page(
-            messages,
-            format_cursor(epoch, position, max(lost_until, known)),
-            complete and not begins_late,
-            more,
-            resume,
-            lost_until,
-            last_offset,
-            closed,
-        )
+        self.life.check()
+        return await read_page(self.engine, filters, since, self.delivered, limit, retained, limit_bytes)
 
     # Sessions
 
@@ -730,37 +499,15 @@ class Broker(Delivery):
 
         Without an `overflow`, the policy of the first filter that it subscribes to says it.
         """
-        self._check_is_open()
         self.session_number += 1
-        session = Session(
-            f"{self.run_id}-s{self.session_number}",
-            consumer,
-            form,
-            self.limits.outbox_limit_bytes,
-            parse_overflow(overflow or "disconnect"),
-        )
-        session.has_overflow = overflow is not None
-        self.sessions[session.id] = session
-        return session
+        return self.subscribing.open(f"{self.run_id}-s{self.session_number}", consumer, form, overflow)
 
     def close_session(self, session: Session, *, at_once: bool = False) -> None:
         """Take a session out, whatever it is doing. Idempotent.
 
         Where it was present, its member leaves after the grace time, or with `at_once` now.
         """
-        if session.state == CLOSED:
-            return
-        for topic in list(session.present or ()):
-            self._leave(session, topic, at_once=at_once)
-        named = self.named.held.get(session.id)
-        if named is not None:
-            self.named.release(named, session, self._resume_offset(session), self.clock.time())
-        for topic_filter in session.filters:
-            self.tree.remove(topic_filter, session)
-        session.filters.clear()
-        self.dropped_total += session.outbox.dropped
-        del self.sessions[session.id]
-        session.close()
+        self.subscribing.close(session, at_once=at_once)
 
     async def add_filters(
         self,
@@ -777,70 +524,21 @@ class Broker(Delivery):
         Then `advance` it until it is live. With `replay_all` false, a message that another filter of the
         session has brought is not replayed, unless the outbox has ever dropped any. One call at a time: a
         session that is held because its outbox overflowed is caught up with before. With an `attendance`,
-        what to show and as which member, it is present there, as `be_present` says. The returned `Replay`
-        counts, and knows whether it was complete.
+        what to show and as which member, it is present there, as `Presence.attend` says. The returned
+        `Replay` counts, and knows whether it was complete.
 
         Raises:
             InvalidFilter, InvalidCursor, LimitExceeded, EngineUnavailable: nothing has been added then, but
                 the session can be held, for what was published meanwhile.
             ChannelClosed: the session has been closed; BrokerClosed: and so has the broker.
         """
-        self._check_session(session)
-        self.check_filters(filters)
-        filters = list(dict.fromkeys(filters))
-        self._check_room(session, filters)
-        await self.catch_up(session)
-        assert session.replay is None, "a session catches up with one subscription at a time"
-        had_filters = dict(session.filters) if session.filters else None
-        if not session.has_overflow:
-            session.has_overflow = True
-            session.outbox.overflow = parse_overflow(self.engine.policies().overflow(filters[0]))
-        stood = session.reached(self.delivered)
-        session.hold(stood)  # register first: from here on what is published is held back
-        for topic_filter in filters:
-            if topic_filter not in session.filters:
-                session.filters[topic_filter] = stood
-                self.tree.add(topic_filter, session)
-        try:
-            kept: list[Message] = []
-            if retained if retained is not None else since.kind == "now":
-                kept = _up_to(stood, await self.engine.retained(filters))
-            is_same_epoch, after, known = await self._start(filters, since, stood)
-            self._check_session(session)
-            if attendance is not None:
-                shown, member = attendance
-                self.be_present(session, filters, shown, member)
-        except BaseException:
-            self._take_back(session, filters, had_filters)
-            raise
-        for topic_filter in filters:
-            session.filters[topic_filter] = min(session.filters[topic_filter], after)
-        skip: dict[str, int] | None = None
-        if had_filters is not None and not replay_all and session.outbox.dropped == 0:
-            skip = {each: had_filters[each] for each in had_filters if each not in filters}
-        replay = Replay(filters, after, stood, known, skip, kept)
-        if not is_same_epoch:
-            assert since.position is not None
-            session.former_epoch = since.position.epoch
-            replay.complete = False
-            self._put_gap(session, Gap(None, 0, "epoch", filter=filters[0] if len(filters) == 1 else None))
-        session.replay = replay
-        if not kept and after >= stood and session.pending_from == stood and session.pending is None:
-            session.replay = None
-            session.merge()
-        return replay
+        return await self.subscribing.add_filters(
+            session, filters, since, retained=retained, replay_all=replay_all, attendance=attendance
+        )
 
     def remove_filter(self, session: Session, topic_filter: str) -> bool:
         """Unsubscribe a live session from a filter; return whether it was subscribed."""
-        if topic_filter not in session.filters:
-            return False
-        named = self.named.held.get(session.id)
-        if named is not None:
-            self._follow(named)  # without filters nobody can tell any more where it would resume
-        del session.filters[topic_filter]
-        self.tree.remove(topic_filter, session)
-        self._leave(session, topic_filter, at_once=True)
-        return True
+        return self.subscribing.remove_filter(session, topic_filter)
 
     def check_claim(self, session: Session | None, name: str, filters: list[str], since: Since) -> None:
         """Raise what subscribing to `filters` would be refused with, before that ends who holds `name`.
@@ -848,11 +546,11 @@ class Broker(Delivery):
         Raises:
             InvalidFilter, InvalidCommand, LimitExceeded; InvalidCursor, where there is no such session.
         """
-        self.check_filters(filters)
+        self.limits.check_filters(filters)
         if session is not None:
-            self._check_room(session, filters)
+            self.limits.check_room({*session.filters, *filters})
         if name not in self.named.sessions:
-            self._check_reached(since)
+            check_reached(self.engine, since, self.delivered)
 
     def claim(
         self, session: Session, name: str, ack: bool | None = None, expires_s: float | None = None
@@ -864,64 +562,17 @@ class Broker(Delivery):
         Raises:
             InvalidCommand: the name or the time is not one, or the session holds another. LimitExceeded.
         """
-        held = self.named.held.get(session.id)
-        if held is not None and held.name != name:
-            raise InvalidCommand(
-                f"session {name[:80]!r}: this connection has session {held.name[:80]!r}, and can have one"
-            )
-        known = self.named.sessions.get(name)
-        if known is not None and known is not held:
-            self._follow(known)
-        named, former = self.named.claim(name, session, ack, expires_s, self.clock.time(), self.delivered)
-        if former is not None:
-            former.consumer.taken_over()
-        return named
+        return self.named.claim(name, session, ack, expires_s, self.clock.time(), self.delivered)
 
     def claim_for_page(
         self, name: str, ack: bool | None = None, expires_s: float | None = None
     ) -> NamedSession:
         """Do what `claim` does, for a reader that has no session of its own, but comes for each page."""
-        known = self.named.sessions.get(name)
-        if known is not None:
-            self._follow(known)
-        named, former = self.named.claim(name, None, ack, expires_s, self.clock.time(), self.delivered)
-        if former is not None:
-            former.consumer.taken_over()
-        return named
-
-    def be_present(self, session: Session, topics: list[str], shown: bytes, member: str = "") -> None:
-        """Let a session be present at topics, which it is subscribed to, as a member that shows this JSON.
-
-        Without a `member`, under the session's own id. `check_presence` and `encode_shown` have been asked.
-
-        Raises:
-            LimitExceeded: there are too many members; then it is present where it was before.
-        """
-        member = member or session.id
-        present = session.present
-        if present is None:
-            present = session.present = {}
-        joined: list[str] = []
-        try:
-            for topic in topics:
-                self.presence.join(topic, member, shown)
-                joined.append(topic)
-        except LimitExceeded:
-            for topic in joined:
-                self.presence.leave(topic, member, 0.0, at_once=True)
-            raise
-        for topic in topics:
-            former = present.get(topic)
-            present[topic] = member
-            if former is not None:
-                self.presence.leave(topic, former, 0.0, at_once=True)
+        return self.named.claim(name, None, ack, expires_s, self.clock.time(), self.delivered)
 
     def visit(self, topics: list[str], shown: bytes, member: str) -> None:
         """Let a member be present at topics from now on for the grace time. Raises LimitExceeded."""
-        now = self.clock.now()
-        for topic in topics:
-            self.presence.join(topic, member, shown)
-            self.presence.leave(topic, member, now, at_once=False)
+        self.presence.visit(topics, shown, member, self.clock.now())
 
     async def present(self, *filters: str, limit: int = 1000) -> PresencePage:
         """Return who is present at topics that any of `filters` matches: `limit` members at most.
@@ -931,8 +582,8 @@ class Broker(Delivery):
             TypeError: an argument is not of its type.
         """
         check_history(filters, "start", limit, None)
-        self.check_filters(list(filters))
-        self._check_is_open()
+        self.limits.check_filters(list(filters))
+        self.life.check()
         return self.presence.page(list(filters), self.cursor(), limit)
 
     async def advance(self, session: Session) -> None:
@@ -943,421 +594,34 @@ class Broker(Delivery):
         Raises:
             EngineUnavailable: the log cannot be read just now; the session is as it was.
         """
-        replay = session.replay
-        if replay is not None and replay.next_retained() is not None:
-            self._put_retained(session, replay)
-            await asyncio.sleep(0)
-        elif replay is not None and replay.after < replay.until:
-            piece = await self.engine.read(
-                replay.filters,
-                replay.after,
-                replay.until,
-                replay.page_limit(),
-                session.outbox.limit_bytes // 4,
-            )
-            if session.state != HELD:
-                return
-            if replay.known < 0:
-                if replay.known == FROM_START and 0 < piece.evicted_until <= replay.until:
-                    replay.complete = False
-                replay.known = piece.evicted_until
-                replay.gone = min(piece.evicted_until, replay.until)
-            elif piece.evicted_until > max(replay.known, replay.after):
-                replay.complete = False
-                only = replay.filters[0] if len(replay.filters) == 1 else None
-                self._put_gap(session, Gap(replay.after, piece.evicted_until, "evicted", filter=only))
-                replay.known = piece.evicted_until
-                session.pending_from = max(session.pending_from, piece.evicted_until)
-                if len(replay.filters) == len(session.filters):
-                    session.known = piece.evicted_until  # all that the session subscribes to
-            for message in piece.messages:
-                if not replay.is_given(message) and not replay.is_covered(message):
-                    session.put(message)
-                    replay.count += 1
-            self.replayed_total += len(piece.messages)
-            replay.after = piece.position
-            if piece.position < replay.until:
-                await asyncio.sleep(0)  # a step is bounded work; many in a row are not
-        elif session.position < session.pending_from:
-            piece = await self.engine.read(
-                list(session.filters),
-                session.position,
-                session.pending_from,
-                PAGE_LIMIT_MESSAGES,
-                session.outbox.limit_bytes // 4,
-            )
-            if session.state != HELD:
-                return
-            if piece.evicted_until > max(session.known, session.position):
-                self._put_gap(session, Gap(session.position, piece.evicted_until, "evicted"))
-                session.known = piece.evicted_until
-                session.pending_from = max(session.pending_from, piece.evicted_until)
-                if replay is not None:
-                    replay.complete = False
-            for message in piece.messages:
-                session.put(message)
-            self.replayed_total += len(piece.messages)
-            session.position = piece.position
-            if piece.position < session.pending_from:
-                await asyncio.sleep(0)
-        else:
-            session.replay = None
-            session.merge()
+        await self.catching_up.advance(session)
 
     async def catch_up(self, session: Session) -> None:
         """Advance a session until it is live, waiting for room in its outbox.
 
         Raises ChannelClosed when it is closed.
         """
-        while session.state != LIVE:
-            await session.wait_for_room()
-            await self.advance(session)
+        await self.catching_up.catch_up(session)
 
     def resume_cursor(self, session: Session) -> str:
         """Return the cursor from which another connection misses nothing that this session was not given.
 
         To be asked for before the session is closed.
         """
-        offset = session.resume_offset(self.delivered)
-        if offset < 0:
-            return format_cursor(session.former_epoch, 0)
-        return format_cursor(self.engine.epoch(), offset)
+        return self.subscribing.resume_cursor(session)
 
     def figures(self) -> dict[str, int]:
         """Return counts for metrics, by name: those of the engine, and the broker's own.
 
         Cost: one step per session.
         """
-        tree = self.tree.statistics()
-        dropped = self.dropped_total
-        for session in self.sessions.values():
-            dropped += session.outbox.dropped
-        figures = {
-            "sessions": len(self.sessions),
-            "subscriptions": tree.items,
-            "filters": tree.filters,
-            "match_cache_topics": tree.cache_size,
-            "match_cache_hits": tree.hits,
-            "match_cache_misses": tree.misses,
-            "idempotency_keys": len(self.receipts),
-            "scheduled_messages": len(self.scheduler.schedule),
-            "scheduled_bytes": self.scheduler.schedule.size,
-            "scheduled_published": self.scheduler.published_total,
-            "scheduled_refused": self.scheduler.refused_total,
-            "scheduled_cancelled": self.scheduler.cancelled_total,
-            "named_sessions": len(self.named.sessions),
-            "named_sessions_expired": self.named.expired_total,
-            "named_sessions_taken_over": self.named.taken_over_total,
-            "presence_members": self.presence.count,
-            "presence_topics": len(self.presence.rooms),
-            "presence_joined": self.presence.joined_total,
-            "presence_left": self.presence.left_total,
-            "published": self.published_total,
-            "published_bytes": self.published_bytes_total,
-            "deliveries": self.deliveries_total,
-            "replayed": self.replayed_total,
-            "dropped": dropped,
-            "overflows": self.overflows_total,
-            "gaps": self.gaps_total,
-        }
+        figures = self.subscribing.figures()
+        figures.update(self.catching_up.figures())
+        figures["gaps"] += self.gaps_total
+        figures.update(self.publishing.figures())
+        figures.update(self.scheduler.figures())
+        figures.update(self.named.figures())
+        figures.update(self.presence.figures())
         figures.update(self.groups.figures())
         figures.update(self.engine.figures())
         return figures
-
-    # Private
-
-    def _check_room(self, session: Session, filters: list[str]) -> None:
-        limits = self.limits
-        total = {*session.filters, *filters}
-        if len(total) > limits.subscriptions_limit:
-            raise LimitExceeded(
-                f"{len(total)} topic filters are more than {limits.subscriptions_limit}"
-                " (broker.subscriptions_limit)"
-            )
-        size = sum([len(topic_filter) for topic_filter in total])
-        if size > limits.subscriptions_limit_bytes:
-            raise LimitExceeded(
-                f"topic filters of {size} bytes are more than {limits.subscriptions_limit_bytes}"
-                " (broker.subscriptions_limit_bytes)"
-            )
-
-    def _leave(self, session: Session, topic: str, *, at_once: bool) -> None:
-        """Let a session be present at a topic no longer, if it was."""
-        if session.present is not None:
-            member = session.present.pop(topic, None)
-            if member is not None:
-                self.presence.leave(topic, member, self.clock.now(), at_once=at_once)
-
-    def _follow(self, named: NamedSession) -> None:
-        """Note how far the holder of a named session has come."""
-        holder = named.holder
-        if holder is not None and holder.state != CLOSED:
-            self.named.follow(named, holder.outbox.taken, self._resume_offset(holder))
-
-    def _resume_offset(self, session: Session) -> int:
-        """Return where a session would resume, below 0 when it has been given nothing to resume from."""
-        return session.resume_offset(self.delivered) if session.filters else -1
-
-    def _check_is_open(self) -> None:
-        if not self.is_open:
-            raise BrokerClosed("the broker is not open")
-
-    def _check_session(self, session: Session) -> None:
-        self._check_is_open()
-        if session.state == CLOSED:
-            raise ChannelClosed("the session is closed")
-
-    async def _start(self, filters: list[str], since: Since, stood: int) -> tuple[bool, int, int]:
-        """Return where `since` begins, for who stands at `stood`, which is now.
-
-        That is whether the epoch is the same, after which offset, and up to which loss is known: below 0 when
-        what is gone already is no loss, as nobody has been promised it.
-        """
-        if since.kind == "now":
-            return True, stood, -1
-        if since.kind == "start":
-            return True, 0, FROM_START
-        if since.kind == "last":
-            return True, min(stood, await self.engine.before_last(filters, since.count)), -1
-        position = since.position
-        assert position is not None
-        if position.epoch != self.engine.epoch():
-            return False, 0, 0
-        self._check_reached(since)
-        return True, position.offset, position.known
-
-    def _check_reached(self, since: Since) -> None:
-        """Raise InvalidCursor when it is a cursor that is ahead of the log."""
-        position = since.position
-        if position is None or position.epoch != self.engine.epoch():
-            return
-        if position.offset > self.delivered or position.known > self.delivered:
-            raise InvalidCursor(
-                f"cursor {format_cursor(position.epoch, position.offset, position.known)!r}"
-                f" is ahead of the log, which is at {self.delivered}"
-            )
-
-    def _put_retained(self, session: Session, replay: Replay) -> None:
-        limit = replay.put + replay.page_limit()
-        time = self.clock.time()
-        while (message := replay.next_retained()) is not None:
-            replay.put += 1
-            if not replay.is_covered(message) and not message.is_expired(time):
-                session.put_retained(message)
-                replay.count += 1
-            if replay.put == limit or not session.has_room():
-                break
-
-    def _put_gap(self, session: Session, gap: Gap) -> None:
-        gap.cursor = format_cursor(self.engine.epoch(), gap.after or 0, gap.until)
-        self.gaps_total += 1
-        session.put_gap(gap)
-
-    def _take_back(self, session: Session, filters: list[str], had_filters: dict[str, int] | None) -> None:
-        """Undo the registration of filters whose subscription failed."""
-        if session.state == CLOSED:
-            return
-        for topic_filter in filters:
-            if had_filters is None or topic_filter not in had_filters:
-                self.remove_filter(session, topic_filter)
-        if not session.filters:
-            session.position = session.pending_from
-        if session.pending is not None:
-            session.pending = [
-                message
-                for message in session.pending
-                if any(matches(topic_filter, message.topic) for topic_filter in session.filters)
-            ]
-        if session.position >= session.pending_from:
-            session.merge()
-
-    def _check_topic(self, topic: str) -> None:
-        """Raise InvalidTopic unless one may publish there, BrokerClosed when one may not at all."""
-        self._check_is_open()
-        limits = self.limits
-        check_topic(topic, max_bytes=limits.max_topic_bytes, max_levels=limits.max_topic_levels)
-        if topic.startswith("$"):
-            raise InvalidTopic(f"topic {topic[:80]!r}: topics that start with '$' are the broker's own")
-
-    def _check_message(self, message: Message) -> None:
-        """Raise what keeps a message from being published here, if anything does."""
-        self._check_topic(message.topic)
-        size = len(message.payload)
-        if size > self.limits.max_payload_bytes:
-            raise LimitExceeded(
-                f"a payload of {size} bytes is more than {self.limits.max_payload_bytes}"
-                " (broker.max_payload_bytes)"
-            )
-        check_policy(self.engine.policy(message.topic), message)
-
-    def _check_is_not_closed(self, message: Message) -> None:
-        """Raise TopicClosed when the topic has had its last message, and this one does not open it anew.
-
-        For what is published later; what is published now the engine decides in the order of the log.
-        """
-        if message.close is not False and self.engine.end(message.topic) is not None:
-            raise topic_closed(message.topic)
-
-    async def _turn(self, size: int) -> None:
-        """Wait for the event loop to turn. Raises BrokerClosed."""
-        await self.pace.turn(size)
-        self._check_is_open()
-
-    def _published(self, message: Message, subscribers: int) -> Receipt:
-        """Count a message that has its place in the log, and return its receipt."""
-        self._count(message)
-        return Receipt(message.topic, message.offset, message.cursor, subscribers)
-
-    def _count(self, message: Message) -> None:
-        self.pace.spend(message.size)
-        self.published_total += 1
-        self.published_bytes_total += len(message.payload)
-        if message.appended_at >= self.swept_at + UNSWEPT_S:
-            try:
-                self.sweep()
-            except EngineUnavailable:
-                return  # what was published is so all the same, and the next sweep takes more
-
-    async def _publish_alone(
-        self, message: Message, key: str | None, if_last: int | None, deliver_at: float | None
-    ) -> Receipt | ExtraError:
-        try:
-            if deliver_at is None:
-                return await self.publish_message(message, key, if_last)
-            if if_last is not None:
-                return InvalidCommand("if_last is for what is published now: not with deliver_at")
-            return await self.schedule_message(message, deliver_at, key)
-        except ExtraError as error:
-            return error
-
-    async def _append_once(self, message: Message, key: str, if_last: int | None) -> Receipt:
-        """Append a message unless one with this topic and key was within the window.
-
-        Who comes while it is being appended waits for what becomes of it. Who is cancelled meanwhile leaves
-        the key with the message, if that has its place: engines see to it that this is decided by then.
-        """
-        name = digest(message.topic, key)
-        await self._decided(name)
-        remembered = self._recall(name)
-        if remembered is not None:
-            return remembered.receipt(message.topic)
-        self.underway[name] = asyncio.Event()
-        subscribers = 0
-        try:
-            if if_last is None:
-                subscribers = await self.engine.append_keyed(message, name)
-            else:
-                subscribers = await self.engine.append_if(message, name, if_last)
-            return self._published(message, subscribers)
-        finally:
-            self._settle(message, name, subscribers)
-
-    def _place_at_once(self, entry: Entry) -> bool:
-        """Publish what was scheduled, if that needs no waiting; return whether it did.
-
-        Raises as `publish`.
-        """
-        message, name = entry.message, entry.name
-        if self._is_over(entry):
-            self.engine.keep_state(KIND, entry.id, b"")
-            return True
-        if name in self.underway:
-            return False
-        reached = self.publish_at_once(message)
-        if reached < 0:
-            return False
-        self.engine.keep_state(KIND, entry.id, b"")
-        if name:
-            self._remember(name, Remembered(self.clock.now(), message.offset, message.cursor, reached))
-        return True
-
-    async def _place_scheduled(self, entry: Entry) -> None:
-        """Publish what was scheduled. Raises as `publish`."""
-        message, name = entry.message, entry.name
-        if name:
-            await self._decided(name)
-        if self._is_over(entry):
-            self.engine.keep_state(KIND, entry.id, b"")
-            return
-        self._check_message(message)
-        if name:
-            self.underway[name] = asyncio.Event()
-        subscribers = 0
-        try:
-            if self.pace.is_spent():
-                await self._turn(message.size)
-            subscribers = await self.engine.append_forgetting(message, name, KIND, entry.id)
-            self._published(message, subscribers)
-        finally:
-            if name:
-                self._settle(message, name, subscribers)
-
-    def _is_over(self, entry: Entry) -> bool:
-        """Return whether there is nothing to publish any more: it has expired, or its key has been used."""
-        if entry.message.is_expired(self.clock.time()):
-            return True
-        return bool(entry.name) and self._recall(entry.name) is not None
-
-    async def _append_run(self, run: Run, answers: list[Receipt | ExtraError | None]) -> None:
-        """Append what a run holds, put what came of it where it belongs, and leave the run empty."""
-        if not run.messages:
-            return
-        if self.pace.is_spent():
-            await self._turn(run.size)
-        outcomes = await self.engine.append_many(run.messages, run.names)
-        for number, outcome in enumerate(outcomes):
-            message = run.messages[number]
-            if isinstance(outcome, ExtraError):
-                answers[run.indices[number]] = outcome
-            else:
-                answers[run.indices[number]] = self._published(message, outcome)
-                run.subscribers[number] = outcome
-        self._release(run)
-
-    def _release(self, run: Run) -> None:
-        """Empty a run, and with it the keys that were under way."""
-        for number, name in enumerate(run.names):
-            if name:
-                self._settle(run.messages[number], name, run.subscribers[number])
-        run.clear()
-
-    def _settle(self, message: Message, name: bytes, subscribers: int) -> None:
-        """Remember what became of a message with a key, and let go on who waits for that."""
-        if message.offset != 0:
-            self._remember(name, Remembered(self.clock.now(), message.offset, message.cursor, subscribers))
-        self.underway.pop(name).set()
-
-    async def _decided(self, name: bytes) -> None:
-        """Wait while a message with this key is under way."""
-        while name in self.underway:
-            await self.underway[name].wait()
-            self._check_is_open()
-
-    def _recall(self, name: bytes) -> Remembered | None:
-        """Return what is remembered of a key that still counts."""
-        remembered = self.receipts.get(name)
-        if remembered is not None and remembered.made_at > self._horizon():
-            return remembered
-        return None
-
-    def _remember(self, name: bytes, remembered: Remembered) -> None:
-        self.receipts[name] = remembered
-        self.receipts.move_to_end(name)
-        while len(self.receipts) > self.limits.idempotency_limit_keys:
-            self.receipts.popitem(last=False)
-
-    def _horizon(self) -> float:
-        """Return the time before which idempotency keys are forgotten."""
-        return self.clock.now() - self.limits.idempotency_window_s
-
-
-def _up_to(offset: int, messages: list[Message]) -> list[Message]:
-    return [message for message in messages if message.offset <= offset]
-
-
-def parse_overflow(name: str) -> int:
-    """Return the overflow policy of this name. Raises InvalidCommand."""
-    policy = OVERFLOW_POLICIES.get(name)
-    if policy is None:
-        raise InvalidCommand(f"overflow {name[:80]!r}: one of {', '.join(OVERFLOW_POLICIES)}")
-    return policy

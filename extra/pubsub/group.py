@@ -11,7 +11,7 @@ catching up and gaps from there. What it has read and what is not settled yet ar
 - dead: on its way to the topic of dead letters.
 
 A job that was acknowledged, has expired or lies there as a dead letter is *settled*. The group's position is
-the offset up to which everything is; above it, `settled` remembers what is as well. How far the group reads
+the offset up to which everything is; above it, what is settled is remembered as well. How far the group reads
 ahead of its position is bounded (`window`), and with it all that is kept here.
 
 Position, settled offsets and tries are kept as a state. A group without members lets go of its session and
@@ -24,7 +24,6 @@ Members are told from within the event loop's turn, never from within a fan-out.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Coroutine
@@ -36,6 +35,8 @@ from mypy_extensions import mypyc_attr
 from extra.errors import BrokerClosed, ChannelClosed, EngineUnavailable, ExtraError
 from extra.pubsub.group_member import GroupMember, Job, Refusal
 from extra.pubsub.group_options import GroupOptions, Terms, settle_terms
+from extra.pubsub.group_state import GroupState
+from extra.pubsub.group_window import Window
 from extra.pubsub.message import Gap, Message
 from extra.pubsub.position import Position, Since, format_cursor
 from extra.pubsub.session import CLOSED, HELD, Consumer, Replay, Session
@@ -47,8 +48,6 @@ __all__ = ["Group"]
 
 TURN_MESSAGES: Final = 500
 """So many messages are read in one turn of the event loop, some 3 ms; then others have theirs."""
-RECENT_OFFSETS: Final = 1_000
-"""So many settled offsets are remembered, so that acknowledging one twice is not taken for a mistake."""
 KEY_HEADER: Final = "key"
 """The header whose messages keep their order with `order="key"`; those without one are told by topic."""
 ASLEEP_AFTER_S: Final = 10.0
@@ -62,8 +61,7 @@ class Group(Consumer):
     """One group. Made by `Groups.join`.
 
     Invariants between calls: a job is in exactly one of the five places; `free` has the members that could
-    take one more as far as is known; `window` has the offsets that were read, from the lowest that is not
-    settled on, in order, and `settled` those of them that are.
+    take one more as far as is known; `window` has the offsets of all jobs, and of what is settled among them.
     """
 
     def __init__(self, broker: Broker, name: str, terms: Terms, offset: int) -> None:
@@ -71,7 +69,7 @@ class Group(Consumer):
         self.broker = broker
         self.name = name
         self.terms = terms
-        self.floor = offset
+        self.window = Window(offset)
         self.known = 0
         self.since: Since | None = None  # where the first reading begins, when that is not the floor
         self.members: dict[str, GroupMember] = {}
@@ -81,8 +79,6 @@ class Group(Consumer):
         self.replay: Replay | None = None
         self.jobs: dict[int, Job] = {}
         self.size = 0
-        self.window: deque[int] = deque()
-        self.settled: set[int] = set()
         self.tries: dict[
             int, tuple[int, float]
         ] = {}  # of what has not been read again: how often, not before
@@ -90,8 +86,6 @@ class Group(Consumer):
         self.delayed: list[tuple[float, int]] = []
         self.lanes: dict[str, deque[Job] | None] = {}  # those behind the first of a lane, if there are any
         self.dead: deque[Job] = deque()
-        self.recent: set[int] = set()
-        self.recent_order: deque[int] = deque()
         self.held = 0
         self.idle_since = broker.clock.now()
         self.seen_at = broker.clock.time()
@@ -174,7 +168,7 @@ class Group(Consumer):
         for offset in offsets:
             job = self.jobs.get(offset)
             if job is None:
-                if offset not in self.settled and offset not in self.recent:
+                if not self.window.was_settled(offset):
                     refused.append(Refusal(offset, "was never delivered, or was settled long ago"))
             elif job.holder is None or job.holder.id != member_id:
                 refused.append(Refusal(offset, _whereabouts(job)))
@@ -192,8 +186,8 @@ class Group(Consumer):
         for offset in dict.fromkeys(offsets):  # one that stands there twice is given back once
             job = self.jobs.get(offset)
             if job is None:
-                settled = offset in self.settled or offset in self.recent
-                refused.append(Refusal(offset, "is settled" if settled else "was never delivered"))
+                is_settled = self.window.was_settled(offset)
+                refused.append(Refusal(offset, "is settled" if is_settled else "was never delivered"))
             elif job.holder is None or job.holder.id != member_id:
                 refused.append(Refusal(offset, _whereabouts(job)))
             else:
@@ -217,11 +211,10 @@ class Group(Consumer):
 
     def position(self) -> int:
         """Return the offset up to which everything is settled."""
-        if self.window:
-            self.floor = max(self.floor, self.window[0] - 1)
-        elif self.session is not None and self.session.state != CLOSED:
-            self.floor = max(self.floor, self.session.resume_offset(self.broker.delivered))
-        return self.floor
+        window = self.window
+        if len(window) == 0 and self.session is not None and self.session.state != CLOSED:
+            window.reach(self.session.resume_offset(self.broker.delivered))
+        return window.position()
 
     def cursor(self) -> str:
         """Return the cursor of its position."""
@@ -268,39 +261,34 @@ class Group(Consumer):
         self.delayed.clear()
         self.lanes.clear()
         self.dead.clear()
-        self.recent.clear()
-        self.recent_order.clear()
         self.is_moved = True
 
+    def restore(self, state: GroupState) -> None:
+        """Stand where it stood before the start."""
+        self.known = state.known
+        self.seen_at = state.seen_at or self.seen_at
+        self.window.settled = state.settled
+        self.tries = state.tries
+        self.is_moved = False
+        self.is_kept = True
+
     def state(self) -> bytes:
-        """Return what is kept of the group beside the log, as JSON.
+        """Return what is kept of the group beside the log.
 
         What is behind its position is let go of: it has been lost, or is of filters that it no longer has.
         """
         offset = self.position()
-        self.settled = {each for each in self.settled if each > offset}
+        self.window.prune()
         self.tries = {each: tried for each, tried in self.tries.items() if each > offset}
-        tries = [[each, tried, after] for each, (tried, after) in self.tries.items()]
+        tries = dict(self.tries)
         for each, job in self.jobs.items():
             if job.deliveries > 0:
-                tries.append([each, job.deliveries, job.not_before])
-        terms = self.terms
-        kept = {
-            "epoch": self.broker.epoch(),
-            "offset": offset,
-            "known": self.known,
-            "settled": sorted(self.settled),
-            "tries": tries,
-            "seen": 0.0 if self.members else self.seen_at,  # 0: whenever it is restored
-            "filters": terms.filters,
-            "ack_wait": terms.ack_wait_s,
-            "max_unacknowledged": terms.max_unacknowledged,
-            "max_deliveries": terms.max_deliveries,
-            "dead_letters": terms.dead_letters,
-            "order": terms.order,
-            "expires": terms.expires_s,
-        }
-        return json.dumps(kept, separators=(",", ":")).encode()
+                tries[each] = (job.deliveries, job.not_before)
+        seen_at = 0.0 if self.members else self.seen_at  # 0: whenever it is restored
+        state = GroupState(
+            self.broker.epoch(), offset, self.known, self.window.settled, tries, seen_at, self.terms
+        )
+        return state.encode()
 
     # Private: reading
 
@@ -352,7 +340,7 @@ class Group(Consumer):
             if session is None:
                 since = self.since
                 if since is None:
-                    position = Position(broker.epoch(), self.floor, self.known)
+                    position = Position(broker.epoch(), self.window.floor, self.known)
                     since = Since("cursor", position=position)
                 session = broker.open_session(self, overflow="disconnect")
                 try:
@@ -378,9 +366,7 @@ class Group(Consumer):
 
     def _add(self, message: Message) -> None:
         offset = message.offset
-        self.window.append(offset)
-        if offset in self.settled:
-            self._advance()
+        if self.window.add(offset):
             return
         deliveries, not_before = self.tries.pop(offset, (0, 0.0))
         job = Job(message, deliveries, not_before)
@@ -516,11 +502,7 @@ class Group(Consumer):
         offset = job.message.offset
         del self.jobs[offset]
         self.size -= job.message.size
-        self.settled.add(offset)
-        self.recent.add(offset)
-        self.recent_order.append(offset)
-        if len(self.recent_order) > RECENT_OFFSETS:
-            self.recent.discard(self.recent_order.popleft())
+        self.window.settle(offset)
         self.is_moved = True
         if job.lane:
             behind = self.lanes[job.lane]
@@ -528,14 +510,6 @@ class Group(Consumer):
                 self._make_ready(behind.popleft())
             else:
                 del self.lanes[job.lane]
-        self._advance()
-
-    def _advance(self) -> None:
-        """Move the position over what is settled."""
-        window = self.window
-        while window and window[0] in self.settled:
-            self.floor = window.popleft()
-            self.settled.discard(self.floor)
 
     # Private: time
 

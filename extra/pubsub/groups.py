@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Final, final
 
 from mypy_extensions import mypyc_attr
 
-from extra.errors import BrokerClosed, GroupConflict, InvalidCommand, LimitExceeded, NotDelivered
+from extra.errors import GroupConflict, InvalidCommand, LimitExceeded, NotDelivered
 from extra.pubsub.group import Group
 from extra.pubsub.group_member import GroupMember, Refusal
-from extra.pubsub.group_options import GroupOptions, Terms, settle_terms
+from extra.pubsub.group_options import GroupOptions, settle_terms
+from extra.pubsub.group_state import decode_state
 from extra.pubsub.named import check_name
 from extra.pubsub.position import Since
 
@@ -39,10 +39,7 @@ class Groups:
         """Read back those from before the start; of another epoch there are none."""
         broker = self.broker
         for name, value in broker.engine.states(KIND):
-            try:
-                group = self._restored(name, json.loads(value))
-            except (ValueError, TypeError, KeyError):
-                group = None
+            group = self._restored(name, value)
             if group is None:
                 broker.engine.keep_state(KIND, name, b"")
             else:
@@ -71,16 +68,10 @@ class Groups:
         broker = self.broker
         limits = broker.limits
         check_name(KIND, name)
-        broker.check_filters(filters)
+        limits.check_filters(filters)
         filters = list(dict.fromkeys(filters))
-        size = sum([len(topic_filter) for topic_filter in filters])
-        if size > limits.subscriptions_limit_bytes:
-            raise LimitExceeded(
-                f"topic filters of {size} bytes are more than {limits.subscriptions_limit_bytes}"
-                " (broker.subscriptions_limit_bytes)"
-            )
-        if not broker.is_open:
-            raise BrokerClosed("the broker is not open")
+        limits.check_room(set(filters))
+        broker.life.check()
         group = self.groups.get(name)
         if group is None:
             terms = settle_terms(filters, options, limits.group_expiry_s)
@@ -194,34 +185,17 @@ class Groups:
         group.is_moved = False
         self.broker.engine.keep_state(KIND, group.name, group.state())
 
-    def _restored(self, name: str, kept: dict[str, object]) -> Group | None:
+    def _restored(self, name: str, value: bytes) -> Group | None:
+        """Return a group as it was before the start; None when it is of another epoch, or no state of one."""
         broker = self.broker
-        offset = _whole(kept["offset"])
-        if kept["epoch"] != broker.epoch() or offset > broker.engine.head():
+        try:
+            state = decode_state(value)
+        except (ValueError, TypeError, KeyError):
             return None
-        filters = kept["filters"]
-        if not isinstance(filters, list):
+        if state.epoch != broker.epoch() or state.offset > broker.engine.head():
             return None
-        terms = Terms(
-            [str(each) for each in filters],
-            _number(kept["ack_wait"]),
-            _whole(kept["max_unacknowledged"]),
-            _whole(kept["max_deliveries"]),
-            str(kept["dead_letters"]),
-            str(kept["order"]),
-            _number(kept["expires"]),
-        )
-        group = Group(broker, name, terms, offset)
-        group.known = _whole(kept["known"])
-        group.seen_at = _number(kept["seen"]) or group.seen_at
-        settled, tries = kept["settled"], kept["tries"]
-        if not isinstance(settled, list) or not isinstance(tries, list):
-            return None
-        group.settled = {_whole(each) for each in settled}
-        for each in tries:
-            group.tries[_whole(each[0])] = (_whole(each[1]), _number(each[2]))
-        group.is_moved = False
-        group.is_kept = True
+        group = Group(broker, name, state.terms, state.offset)
+        group.restore(state)
         return group
 
 
@@ -262,15 +236,3 @@ def _refuse(group: Group, refused: list[Refusal], count: int) -> None:
             f"group {group.name[:80]!r}: offset {first.offset} {first.reason}{more}",
             [each.offset for each in refused],
         )
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError
-    return value
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, (int, float)):
-        raise TypeError
-    return float(value)

@@ -125,45 +125,52 @@ class NamedSessions:
         ack: bool | None,
         expires_s: float | None,
         now: float,
-        head: int,
-    ) -> tuple[NamedSession, Session | None]:
-        """Return a session for `holder`, made if there is none, and who held it before, if anybody else did.
+        delivered: int,
+    ) -> NamedSession:
+        """Return a session for `holder`, made if there is none; whoever else held it is ended.
 
         Who has just claimed it and claims it again, for further filters, begins where it began: what they
-        bring from there it has not been given yet. `head` is where a new one stands.
+        bring from there it has not been given yet. A reader that comes once for each page has no `holder`. A
+        new one stands at `delivered`, the last offset of the log.
 
         Raises:
-            InvalidCommand: the name or the time is not one. LimitExceeded: there are too many.
+            InvalidCommand: the name or the time is not one, or the holder has another. LimitExceeded: there
+                are too many.
         """
+        held = self.held.get(holder.id) if holder is not None else None
+        if held is not None and held.name != name:
+            raise InvalidCommand(
+                f"session {name[:80]!r}: this connection has session {held.name[:80]!r}, and can have one"
+            )
+        named = self.sessions.get(name)
+        former = named.holder if named is not None else None
+        if former is not None and former is not holder:
+            self.follow_holder(former, delivered)
         check_name(KIND, name)
         if expires_s is not None and not EXPIRY_LEAST_S <= expires_s <= self.expiry_s:
             raise InvalidCommand(
                 f"expires {expires_s:g}: a number of seconds from {EXPIRY_LEAST_S:g} to {self.expiry_s:g}"
                 " (broker.session_expiry_s)"
             )
-        named = self.sessions.get(name)
-        former: Session | None = None
         if named is None:
             if len(self.sessions) >= self.limit:
                 raise LimitExceeded(f"more named sessions than {self.limit} (broker.named_sessions_limit)")
-            named = NamedSession(name, head, ack is True, self.expiry_s, now)
+            named = NamedSession(name, delivered, ack is True, self.expiry_s, now)
             named.is_new = True
             self.sessions[name] = named
-        elif named.holder is not None and named.holder is holder:
+        elif former is not None and former is holder:
             if not named.ack and not named.is_new:
                 named.offset = min(named.offset, parse_cursor(named.since).offset)
                 named.is_moved = True
-            return named, None
+            return named
         else:
             named.is_new = False
-            former = named.holder
-            if former is not None:
-                self.taken_over_total += 1
         if ack is not None:
             named.ack = ack
         if expires_s is not None:
             named.expires_s = expires_s
         if former is not None:
+            self.taken_over_total += 1
             self.held.pop(former.id, None)
         if holder is not None:
             self.held[holder.id] = named
@@ -172,7 +179,9 @@ class NamedSessions:
         named.seen_at = now
         named.is_moved = True
         named.since = self.cursor(named)
-        return named, former
+        if former is not None:
+            former.consumer.taken_over()
+        return named
 
     def hold(self, named: NamedSession, holder: Session) -> None:
         """Let who has claimed it for a page hold it while it waits. What was let go of since is nobody's.
@@ -218,21 +227,20 @@ class NamedSessions:
             named.known = known
             named.is_moved = True
 
-    def release(self, named: NamedSession, holder: Session, resume_offset: int, now: float) -> None:
-        """Note that a holder is gone, who would resume at `resume_offset`. Who was replaced has no say."""
-        if named.holder is holder:
-            self.held.pop(holder.id, None)
-            self.follow(named, holder.outbox.taken, resume_offset)
+    def release(self, holder: Session, now: float, delivered: int) -> None:
+        """Note that a session is going, which may hold a named one: that goes on where it would resume."""
+        named = self.held.pop(holder.id, None)
+        if named is not None:
+            self._follow(named, holder, delivered)
             named.holder = None
             named.seen_at = now
             named.is_moved = True
 
-    def follow(self, named: NamedSession, taken: int, resume_offset: int) -> None:
-        """Note how far the holder has been given messages, and without acknowledgement go there."""
-        named.given = max(named.given, taken, resume_offset if not named.ack else 0)
-        if not named.ack and resume_offset > named.offset:
-            named.offset = resume_offset
-            named.is_moved = True
+    def follow_holder(self, holder: Session, delivered: int) -> None:
+        """Note how far a session has come, if it holds a named one."""
+        named = self.held.get(holder.id)
+        if named is not None and holder.state != CLOSED:
+            self._follow(named, holder, delivered)
 
     def acknowledge(self, named: NamedSession, offset: int) -> int:
         """Move the position up to `offset`, never back; return where it is.
@@ -277,7 +285,7 @@ class NamedSessions:
             if holder is not None and holder.state != CLOSED:
                 named.seen_at = now
                 if holder.filters and len(holder.outbox) <= FOLLOWED_ENTRIES:
-                    self.follow(named, holder.outbox.taken, holder.resume_offset(delivered))
+                    self._follow(named, holder, delivered)
             elif named.seen_at + named.expires_s <= now:
                 self.remove(named.name)
                 self.expired_total += 1
@@ -291,6 +299,24 @@ class NamedSessions:
         for named in self.sessions.values():
             if named.is_moved:
                 self._keep(named)
+
+    def figures(self) -> dict[str, int]:
+        """Return counts for metrics, by name."""
+        return {
+            "named_sessions": len(self.sessions),
+            "named_sessions_expired": self.expired_total,
+            "named_sessions_taken_over": self.taken_over_total,
+        }
+
+    def _follow(self, named: NamedSession, holder: Session, delivered: int) -> None:
+        """Note how far the holder has been given messages, and without acknowledgement go there."""
+        resume_offset = -1  # nothing to resume
+        if holder.filters and not holder.is_subscribing:
+            resume_offset = holder.resume_offset(delivered)
+        named.given = max(named.given, holder.outbox.taken, resume_offset if not named.ack else 0)
+        if not named.ack and resume_offset > named.offset:
+            named.offset = resume_offset
+            named.is_moved = True
 
     def _keep(self, named: NamedSession) -> None:
         kept = {

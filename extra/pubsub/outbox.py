@@ -34,9 +34,10 @@ from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
+from extra.errors import InvalidCommand
 from extra.pubsub.message import Gap, Message, WireForm
 
-__all__ = ["DISCONNECT", "DROP_OLDEST", "LATEST", "OVERFLOW_POLICIES", "Outbox"]
+__all__ = ["DISCONNECT", "DROP_OLDEST", "LATEST", "OVERFLOW_POLICIES", "Outbox", "parse_overflow"]
 
 DISCONNECT: Final = 0
 DROP_OLDEST: Final = 1
@@ -434,3 +435,11 @@ class Outbox:
             gap.after = min(gap.after, message.offset - 1)
             gap.until = max(gap.until, message.offset)
             gap.dropped += 1
+
+
+def parse_overflow(name: str) -> int:
+    """Return the overflow policy of this name. Raises InvalidCommand."""
+    policy = OVERFLOW_POLICIES.get(name)
+    if policy is None:
+        raise InvalidCommand(f"overflow {name[:80]!r}: one of {', '.join(OVERFLOW_POLICIES)}")
+    return policy

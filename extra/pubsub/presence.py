@@ -25,6 +25,7 @@ from mypy_extensions import mypyc_attr
 from extra.errors import EngineUnavailable, ExtraError, InvalidCommand, InvalidPayload, LimitExceeded
 from extra.pubsub.engine import Engine
 from extra.pubsub.message import Message
+from extra.pubsub.session import Session
 from extra.topics import TopicIndex, has_wildcard
 
 __all__ = ["Member", "Place", "Presence", "PresencePage", "check_presence", "encode_shown"]
@@ -178,6 +179,59 @@ class Presence:
                 member.leaves_at = now + self.grace_s
                 self.leaving[topic, id] = member.leaves_at
 
+    def attend(self, session: Session, topics: list[str], shown: bytes, id: str) -> None:
+        """Let a session be present at topics, which it is subscribed to, as a member that shows this JSON.
+
+        Without an `id`, under the session's own. `check_presence` and `encode_shown` have been asked.
+
+        Raises:
+            LimitExceeded: there are too many members; then it is present where it was before.
+        """
+        id = id or session.id
+        present = session.present
+        if present is None:
+            present = session.present = {}
+        joined: list[str] = []
+        try:
+            for topic in topics:
+                self.join(topic, id, shown)
+                joined.append(topic)
+        except LimitExceeded:
+            for topic in joined:
+                self.leave(topic, id, 0.0, at_once=True)
+            raise
+        for topic in topics:
+            former = present.get(topic)
+            present[topic] = id
+            if former is not None:
+                self.leave(topic, former, 0.0, at_once=True)
+
+    def depart(self, session: Session, topic: str, now: float, *, at_once: bool) -> None:
+        """Let a session be present at a topic no longer, if it was."""
+        if session.present is not None:
+            id = session.present.pop(topic, None)
+            if id is not None:
+                self.leave(topic, id, now, at_once=at_once)
+
+    def visit(self, topics: list[str], shown: bytes, id: str, now: float) -> None:
+        """Let a member be present at topics from now on for the grace time. Raises LimitExceeded."""
+        for topic in topics:
+            self.join(topic, id, shown)
+            self.leave(topic, id, now, at_once=False)
+
+    def shown(self, filters: list[str], value: object, id: str | None) -> bytes | None:
+        """Return what a subscriber shows where it is present, as JSON; None when it is not.
+
+        Raises:
+            InvalidCommand: one cannot be present there, or as that member. InvalidPayload, LimitExceeded.
+        """
+        if value is None or value is False:
+            if id is not None:
+                raise InvalidCommand("member: only with presence")
+            return None
+        check_presence(filters, "-" if id is None else id)
+        return encode_shown(value, self.data_limit_bytes)
+
     def sweep(self, now: float) -> None:
         """Let go of those whose grace time is over, and tell numbers that have changed."""
         left_before = self.left_total
@@ -219,6 +273,15 @@ class Presence:
             more = more or (limit > 0 and len(shown) < len(members))
             places.append(Place(topic, len(members), shown))
         return PresencePage(places, count, cursor, more)
+
+    def figures(self) -> dict[str, int]:
+        """Return counts for metrics, by name."""
+        return {
+            "presence_members": self.count,
+            "presence_topics": len(self.rooms),
+            "presence_joined": self.joined_total,
+            "presence_left": self.left_total,
+        }
 
     async def close(self) -> None:
         """Send nothing more."""

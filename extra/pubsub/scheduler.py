@@ -128,6 +128,16 @@ class Scheduler:
                 return
             self._done(entry)
 
+    def figures(self) -> dict[str, int]:
+        """Return counts for metrics, by name."""
+        return {
+            "scheduled_messages": len(self.schedule),
+            "scheduled_bytes": self.schedule.size,
+            "scheduled_published": self.published_total,
+            "scheduled_refused": self.refused_total,
+            "scheduled_cancelled": self.cancelled_total,
+        }
+
     async def close(self) -> None:
         """End the publishing that is under way: what has not been published stays scheduled."""
         task = self.task

@@ -176,7 +176,8 @@ class Session:
     `filters` maps each filter to the offset above which it has brought everything. `former_epoch` is that of
     the cursor with which it came, when the log has begun anew since. `retained_form` is for retained messages
     of a face on which each message moves the position of who reads it. `present` says as which member it is
-    present at topics; None when it is at none.
+    present at topics; None when it is at none. `is_subscribing` is true while filters have been added and it
+    is not known yet where they begin: nobody can tell then where it would resume.
     """
 
     __slots__ = (
@@ -186,6 +187,7 @@ class Session:
         "former_epoch",
         "has_overflow",
         "id",
+        "is_subscribing",
         "known",
         "last_offset",
         "outbox",
@@ -221,6 +223,7 @@ class Session:
         self.retained_form: WireForm | None = None
         self.filters: dict[str, int] = {}
         self.has_overflow = True
+        self.is_subscribing = False
         self.former_epoch = ""
         self.present: dict[str, str] | None = None
         self.known = 0

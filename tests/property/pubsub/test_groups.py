@@ -204,7 +204,7 @@ class Run:
         assert self.done | set(dead) == set(self.published), "everything is done, or a dead letter"
         for _ in range(5):
             await asyncio.sleep(0)
-        assert self.broker.groups.find("g").settled == set()
+        assert self.broker.groups.find("g").window.settled == set()
         await self.broker.close()
 
 

@@ -13,7 +13,7 @@ from extra.protocols.commands import (
     MAX_KEY_BYTES,
 )
 from extra.protocols.payloads import JSON_DEPTH_LIMIT, JSON_DIGITS_LIMIT
-from extra.pubsub.broker import RETAINED_LIMIT
+from extra.pubsub.history import RETAINED_LIMIT
 from extra.pubsub.idempotency import KEY_LIMIT_BYTES
 from extra.pubsub.schedule import DELIVER_AT_MOST
 from extra.servers.connection import BODY_RATE_BYTES_PER_S, LINGER_TIMEOUT_S, RECEIVED_HIGH_WATER_BYTES

@@ -3,16 +3,8 @@ import json
 import msgpack
 import pytest
 
-from extra.protocols.commands import (
-    Ack,
-    Command,
-    Ping,
-    Publish,
-    Subscribe,
-    Unsubscribe,
-    decode_commands_json,
-    decode_commands_msgpack,
-)
+from extra.protocols.commands import Ack, Command, Ping, Publish, Subscribe, Unsubscribe
+from extra.protocols.decoding import decode_commands_json, decode_commands_msgpack
 from extra.protocols.encoding import encode_json, encode_msgpack
 from extra.protocols.pushes import (
     Acknowledged,

@@ -373,13 +373,13 @@ async def test_it_goes_on_after_everybody_has_been_away() -> None:
             await messages.ack(second)
         await pass_time(broker, clock, ASLEEP_AFTER_S + 1)
         group = broker.groups.find("g")
-        assert (group.session, group.jobs, group.settled) == (None, {}, {2})
+        assert (group.session, group.jobs, group.window.settled) == (None, {}, {2})
         await publish(broker, 4)
         async with broker.group("g", "a") as messages:
             found = await take(messages, 3)
             assert [(each.data, each.deliveries) for each in found] == [(1, 2), (3, 2), (4, 1)]
             await messages.ack(*found)
-            assert (group.position(), group.settled) == (4, set())
+            assert (group.position(), group.window.settled) == (4, set())
 
 
 async def test_a_delay_outlives_the_members() -> None:
@@ -475,12 +475,12 @@ async def test_nothing_is_remembered_of_what_is_lost() -> None:
             await pass_time(broker, clock, ASLEEP_AFTER_S + 1)
             group = broker.groups.find("g")
             assert group.position() == position
-            assert (len(group.tries), len(group.settled)) == (1, 3)
+            assert (len(group.tries), len(group.window.settled)) == (1, 3)
             await publish(broker, 5, 6, 7, 8)
             async with broker.group("g", "a", on_gap=lambda gap: None) as messages:
                 await messages.ack(*await take(messages, 4))
             await pass_time(broker, clock, 1)
-            assert (group.tries, group.settled) == ({}, set())
+            assert (group.tries, group.window.settled) == ({}, set())
             assert group.position() == broker.delivered
 
 
@@ -633,7 +633,7 @@ async def test_it_is_kept_with_its_position_and_its_tries() -> None:
     assert [*group.tries] == [1]
     assert group.tries[1][0] == 1
     assert group.tries[1][1] == pytest.approx(clock.time() + 30)
-    assert (group.terms.order, group.terms.max_deliveries, group.floor) == ("topic", 9, 0)
+    assert (group.terms.order, group.terms.max_deliveries, group.window.floor) == ("topic", 9, 0)
     await broker.close()
     engine.written["group", "bad"] = b"[]"
     engine.written["group", "old"] = json.dumps({**kept, "epoch": "other"}).encode()

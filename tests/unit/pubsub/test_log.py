@@ -10,10 +10,9 @@ from extra.pubsub.log import (
     LOSERS_LIMIT,
     LOSS_STEPS,
     MERGE_LIMIT_TOPICS,
-    NAME_UNIT_CHARACTERS,
-    NAME_UNIT_LEVELS,
 )
 from extra.pubsub.search import SEARCH_STEPS
+from extra.pubsub.topic_log import NAME_UNIT_CHARACTERS, NAME_UNIT_LEVELS
 from tests.unit.pubsub.material import a_message
 
 NOW = 5_000.0

@@ -1,12 +1,15 @@
 """Named sessions: who holds them, where they stand, and when they go."""
 
+import asyncio
+
 import pytest
 
 from extra.errors import InvalidCommand, InvalidCursor, InvalidFilter, LimitExceeded, SessionTakenOver
-from extra.pubsub import Broker, BrokerLimits, Message, Messages, NamedSession, parse_since
+from extra.pubsub import Broker, BrokerLimits, MemoryEngine, Message, Messages, NamedSession, parse_since
 from extra.pubsub.named import SWEEP_SESSIONS
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import Remembering
+from tests.unit.pubsub.material import GatedEngine, settle
 
 
 async def take(messages: Messages, count: int) -> list[Message]:
@@ -110,6 +113,39 @@ async def test_there_are_so_many() -> None:
         broker.named.remove("s")
         async with broker.subscribe("a", session="t"):
             pass
+
+
+async def test_one_stays_where_it_is_when_a_subscription_fails() -> None:
+    async with Broker(limits=BrokerLimits(presence_limit_members=1)) as broker:
+        async with broker.subscribe("a", session="s"):
+            pass
+        await publish(broker, 1)
+        async with broker.subscribe("other", presence=True):
+            with pytest.raises(LimitExceeded, match="presence_limit_members"):
+                async with broker.subscribe("a", session="s", presence=True):
+                    pass
+        assert named_of(broker).offset == 0
+
+
+@pytest.mark.parametrize("end", ["sweep", "close"])
+async def test_one_stays_where_it_is_while_a_subscription_is_made(end: str) -> None:
+    engine = GatedEngine(MemoryEngine())
+    async with Broker(engine) as broker:
+        async with broker.subscribe("a", session="s"):
+            pass
+        await publish(broker, 1)
+        engine.shut("retained")
+        entering = asyncio.ensure_future(broker.subscribe("a", session="s", retained=True).__aenter__())
+        await settle()
+        if end == "sweep":
+            broker.sweep()
+        else:
+            for session in list(broker.sessions.values()):
+                broker.close_session(session)
+        assert named_of(broker).offset == 0
+        entering.cancel()
+        await settle()
+        assert named_of(broker).offset == 0
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "x" * 129, "a\n", "\x00"])

@@ -19,6 +19,8 @@ from extra.protocols.commands import (
     Rejected,
     Subscribe,
     Unsubscribe,
+)
+from extra.protocols.decoding import (
     decode_commands_json,
     decode_commands_msgpack,
     decode_publishes_json,
