@@ -331,10 +331,13 @@ class Services:
             where = f"{type(service).__name__}.{name}"
             try:
                 for declared in declarations.places:
-                    if declared.kind in ("HTTP", "WEBSOCKET"):
-                        self._add_route(service, method, declared, declarations, where)
-                    else:
-                        self._add_reaction(method, declared, declarations, where)
+                    try:
+                        if declared.kind in ("HTTP", "WEBSOCKET"):
+                            self._add_route(service, method, declared, declarations, where)
+                        else:
+                            self._add_reaction(method, declared, declarations, where)
+                    except TypeError as error:  # of the method's signature
+                        raise TypeError(f"{declared}: {error}") from None
                 for period_s in declarations.periods_s:
                     self._add_schedule(method, period_s, declarations, where)
             except (TypeError, ValueError, InvalidFilter) as error:

@@ -14,6 +14,7 @@ import msgspec
 
 from extra.http import BadRequest, Request
 from extra.payloads import JSONValue
+from extra.services.annotations import evaluated
 
 __all__ = ["ByName", "InvalidArguments", "Parameter", "Signature"]
 
@@ -76,13 +77,13 @@ class Signature:
         whether further ones can come from elsewhere.
 
         Raises:
-            TypeError: a parameter can come from nowhere, or can be given by position alone.
+            TypeError: a parameter can come from nowhere, can be given by position alone, or has an annotation
+                that cannot be evaluated.
         """
         self.given: dict[str, str] = {}  # the thing's usual name, by the parameter's
         self.captured: list[Parameter] = []
         self.others: list[Parameter] = []
         self.takes_all = False
-        annotations = _annotations_of(function)
         parameters = list(inspect.signature(function).parameters.values())
         for parameter in parameters:
             name = parameter.name
@@ -93,12 +94,18 @@ class Signature:
                 continue
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 raise TypeError(f"{name!r} is positional only, and arguments are given by name")
-            annotation = annotations.get(name, parameter.empty)
             default = MISSING if parameter.default is parameter.empty else parameter.default
+            is_known = name in given and name not in captured
+            try:
+                annotation = evaluated(parameter.annotation, function)
+            except TypeError as error:
+                if not is_known:
+                    raise TypeError(f"parameter {name!r}: {error}") from None
+                annotation = parameter.empty  # its name says what it is
             usual = next((known for known, kind in given.items() if annotation is kind), None)
             if name in captured:
                 self.captured.append(Parameter(name, annotation, default))
-            elif name in given or usual is not None:
+            elif is_known or usual is not None:
                 self.given[name] = usual or name
             elif others:
                 self.others.append(Parameter(name, annotation, default))
@@ -217,18 +224,3 @@ async def _members_of(request: Request) -> tuple[Mapping[str, object], bool]:
     if not isinstance(value, dict):
         raise BadRequest("the body has to be a JSON object")
     return value, True
-
-
-def _annotations_of(function: Callable[..., object]) -> dict[str, Any]:
-    """Return the annotations by name, without those that cannot be evaluated (imports for types alone)."""
-    annotations: dict[str, Any] = {}
-    plain = inspect.unwrap(function)
-    scope = getattr(plain, "__globals__", {})
-    for name, annotation in inspect.get_annotations(plain).items():
-        if isinstance(annotation, str):
-            try:
-                annotation = eval(annotation, scope)
-            except (NameError, AttributeError, TypeError, SyntaxError):
-                continue
-        annotations[name] = annotation
-    return annotations

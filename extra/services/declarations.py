@@ -49,6 +49,10 @@ class Declared:
     exposed: bool = False
     subprotocols: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """What stands in the decorator: methods or kind, and the place."""
+        return f"{self.methods.replace(' ', ', ') or self.kind} {self.place}"
+
 
 @dataclass(slots=True)
 class Declarations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -110,10 +111,22 @@ def test_everything_wrong_is_told_at_once_and_by_name() -> None:
     assert str(caught.value).startswith("invalid arguments: a (path): expected `int`, got `str`; b (query): ")
 
 
-def test_names_imported_for_types_alone_say_nothing() -> None:
-    def method(a: Unknown, b: int) -> None: ...
+def test_annotation_that_cannot_be_evaluated_is_told_of_its_parameter() -> None:
+    def captured(a: Unknown, b: int) -> None: ...
+    def asked(a: int, b: Unknown | None = None) -> None: ...
 
-    assert signature(method, "a", "b").arguments_of(asking(a="x", b="1")) == {"a": "x", "b": 1}
+    told = "parameter '{}': annotation '{}' cannot be evaluated (name 'Unknown' is not defined)"
+    with pytest.raises(TypeError, match=re.escape(told.format("a", "Unknown"))):
+        signature(captured, "a", "b")
+    with pytest.raises(TypeError, match=re.escape(told.format("b", "Unknown | None"))):
+        signature(asked, "a")
+
+
+def test_annotation_that_nothing_depends_on_need_not_be_evaluated() -> None:
+    def method(request: Unknown, a: int, *more: Unknown, **rest: Unknown) -> Unknown: ...  # type: ignore[empty-body]  # it is not called
+
+    request = asking(a="1", b="2")
+    assert signature(method, "a", "b").arguments_of(request) == {"request": request, "a": 1, "b": "2"}
 
 
 def test_parameter_that_comes_from_nowhere_is_refused() -> None:
