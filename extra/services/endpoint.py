@@ -47,7 +47,8 @@ class Endpoint:
         self.name = f"{declared.methods.replace(' ', ', ')} {pattern.text} ({method.__qualname__})"
         self._method = method
         self._exposed = declared.exposed
-        self._signature = Signature(method, {"request": Request}, pattern.names, others=True)
+        others = object if declared.exposed else str  # which may stand in the body, or in the query alone
+        self._signature = Signature(method, {"request": Request}, pattern.kinds, others=others)
         self._threads = threads
         self._timeout_s = usual_timeout_s if declared.timeout_s is None else declared.timeout_s
         self._failure = failure

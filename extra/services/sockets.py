@@ -166,9 +166,7 @@ class SocketEndpoint:
             raise TypeError("a method that holds a WebSocket has to be async")
         self.open: set[_Holder] = set()
         self._method = method
-        self._signature = Signature(
-            method, {"request": Request, "socket": Socket}, pattern.names, others=True
-        )
+        self._signature = Signature(method, {"request": Request, "socket": Socket}, pattern.kinds, others=str)
         self._before = [bound_step(step, service) for step in declarations.before]
         self.leave_timeout_s = limits.leave_timeout_s
         self._limits = limits
