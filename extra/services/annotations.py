@@ -47,14 +47,6 @@ BECOMES: Final[dict[type, tuple[type[types.Type], ...]]] = {
 The text `null` may become None, which is not all that a parameter is for.
 """
 
-LISTS: Final = (
-    types.ListType,
-    types.SetType,
-    types.FrozenSetType,
-    types.VarTupleType,
-    types.TupleType,
-)
-TUPLES: Final = (*LISTS, types.NamedTupleType)
 OBJECTS: Final = (types.DictType, types.TypedDictType, types.DataclassType, types.StructType)
 
 
@@ -71,7 +63,7 @@ class Annotation:
         except (NameError, AttributeError, TypeError) as error:  # the first two of a dataclass's own
             raise TypeError(f"nothing can be converted to {self}: {error}") from None
         self._alternatives = _alternatives_of(found)
-        self.is_list = any(isinstance(each, LISTS) for each in self._alternatives)
+        self.is_list = any(_items_of(each) is not None for each in self._alternatives)
 
     def __str__(self) -> str:
         return inspect.formatannotation(self.type)
@@ -83,9 +75,9 @@ class Annotation:
     def may_come_from_several(self, kind: type) -> bool:
         """Return whether some list of values of `kind` can be converted to this."""
         return any(
-            all(any(_may_become(kind, item) for item in _alternatives_of(each)) for each in _items_of(found))
-            for found in self._alternatives
-            if isinstance(found, LISTS)
+            all(any(_may_become(kind, each) for each in _alternatives_of(item)) for item in items)
+            for items in map(_items_of, self._alternatives)
+            if items is not None
         )
 
 
@@ -135,12 +127,13 @@ def _alternatives_of(found: types.Type) -> list[types.Type]:
     return [found]
 
 
-def _items_of(found: types.Type) -> tuple[types.Type, ...]:
-    """Return what the items of a list, a set or a tuple are."""
+def _items_of(found: types.Type) -> tuple[types.Type, ...] | None:
+    """Return what the items of a list, a set or a tuple are; None for what is none."""
     if isinstance(found, types.TupleType):
         return found.item_types
-    assert isinstance(found, LISTS)
-    return (found.item_type,)
+    if isinstance(found, (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType)):
+        return (found.item_type,)
+    return None
 
 
 def _may_become(kind: type, found: types.Type) -> bool:
@@ -158,7 +151,8 @@ def _may_become(kind: type, found: types.Type) -> bool:
         return isinstance(found, BECOMES[known])
     if issubclass(kind, Mapping):
         return isinstance(found, OBJECTS)
-    return issubclass(kind, (list, tuple, set, frozenset)) and isinstance(found, TUPLES)
+    is_list = _items_of(found) is not None or isinstance(found, types.NamedTupleType)
+    return is_list and issubclass(kind, (list, tuple, set, frozenset))
 
 
 def _derives(kind: type, owner: Any) -> bool:
