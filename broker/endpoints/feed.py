@@ -16,7 +16,7 @@ from mypy_extensions import mypyc_attr
 from broker.endpoints.forms import SharedForm
 from broker.endpoints.reasons import NotSubscribed
 from broker.endpoints.shares import FeedShare, check_dead_letters
-from extra.errors import ChannelClosed
+from extra.errors import ChannelClosed, InvalidCommand
 from extra.http import Wire
 from extra.pubsub import Broker, Consumer, GroupOptions, Since
 from extra.pubsub.session import CLOSED
@@ -125,17 +125,23 @@ class Feed(Consumer):
         elif wire.writable:
             self.flusher.add(self)
 
-    async def join(self, name: str, filters: list[str], options: GroupOptions, since: Since) -> FeedShare:
-        """Be a member of a group; of the same one again is no error.
+    async def join(
+        self, name: str, filters: list[str], options: GroupOptions, since: Since, member: str | None
+    ) -> FeedShare:
+        """Be a member of a group; of the same one again is no error. None is a member of the session's name.
 
-        Raises as `check_dead_letters` and `Groups.join` do; ChannelClosed: the connection is over.
+        Raises as `check_dead_letters` and `Groups.join` do; InvalidCommand: it is another member already, or
+        that is no name; ChannelClosed: the connection is over.
         """
+        id = self.session.id if member is None else self.broker.member_id(member)
         check_dead_letters(self.broker, name, filters, options)
         if self.shares is None:
             self.shares = {}
         share = self.shares.get(name)
+        if share is not None and share.id != id:
+            raise InvalidCommand(f"this connection is member {share.id[:80]!r} of the group already")
         if share is None:
-            share = FeedShare(self.session.id, name, self.session, self.form)
+            share = FeedShare(id, name, self.session, self.form)
         await self.broker.groups.join(name, filters, options, since, share)
         if self.session.state == CLOSED:
             share.leave()

@@ -121,10 +121,11 @@ class WebSockets:
 
     def _joining(self, request: Request, filters: list[str]) -> Subscribe:
         """Return the first command of who wants to be a member of a group."""
-        group, options = group_of(request, "member")
+        group, options = group_of(request)
         return Subscribe(
             filter=filters,
             since=request.query_value("since"),
+            member=request.query_value("member"),
             group=group,
             ack_wait=options.ack_wait,
             max_unacknowledged=options.max_unacknowledged,
@@ -471,7 +472,7 @@ class WebSocketFeed(Feed):
             self.push(EndPush(topic=end.topic, offset=end.offset, cursor=end.cursor))
 
     async def _join(self, command: Subscribe, group: str) -> None:
-        for name in (*NOT_WITH_GROUP, "member"):
+        for name in NOT_WITH_GROUP:
             if getattr(command, name) is not None:
                 raise InvalidCommand(f"{name}: not together with group")
         options = GroupOptions(
@@ -484,7 +485,7 @@ class WebSocketFeed(Feed):
         )
         since = parse_since(command.since or "now")
         filters = await self._filters_of(command)
-        share = await self.join(group, filters, options, since)
+        share = await self.join(group, filters, options, since, command.member)
         assert share.joined is not None
         cursor = share.joined.cursor()
         self.push(Subscribed(id=command.id, cursor=cursor, replayed=0, complete=True))

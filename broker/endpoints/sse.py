@@ -90,16 +90,17 @@ class EventStreams:
         The first event says as which one it acknowledges. What it has had is known to the group, so that
         messages have no id and `Last-Event-ID` says nothing.
         """
-        name, options = group_of(request, "format", "member")
+        name, options = group_of(request, "format")
         since = parse_since(request.query_value("since") or "now")
         if request.method == "HEAD":
             self.hub.broker.check_filters(filters)
             return StreamingResponse(Unopened(), content_type=CONTENT_TYPE, headers=HEADERS)
         feed = EventFeed(self.hub, self.hub.forms.event, None)
-        joined = msgspec.json.encode({"group": name, "member": feed.session.id})
+        member = request.query_value("member")
+        joined = msgspec.json.encode({"group": name, "member": feed.session.id if member is None else member})
         feed.session.put_control(event(joined, event="joined"))
         try:
-            await feed.join(name, filters, options, since)
+            await feed.join(name, filters, options, since, member)
         except BaseException:
             feed.detach()
             raise

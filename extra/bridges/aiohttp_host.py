@@ -9,7 +9,6 @@ noticed when something is written to it: aiohttp does not tell before.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 from aiohttp import WSMsgType, web
@@ -79,11 +78,16 @@ async def _answer(application: ASGI, request: web.Request, scope: Scope) -> web.
                 response.headers.add(name, value)
             elif name == "content-length":
                 response.content_length = int(value)
-        with suppress(ConnectionResetError):  # the client has gone, which is no error of anybody's
+        try:
             await response.prepare(request)
             async for part in call.parts():
                 await response.write(part)
             await response.write_eof()
+        except ConnectionResetError:
+            pass  # the client has gone, which is no error of anybody's
+        except ConnectionAbortedError:  # of which the log has been told
+            if request.transport is not None:
+                request.transport.abort()
         return response
 
 

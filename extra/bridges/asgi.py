@@ -35,6 +35,7 @@ from extra.http import (
     Middleware,
     Request,
     Response,
+    ResponseCut,
     StreamingResponse,
     WebSocketResponse,
     problem,
@@ -321,7 +322,11 @@ class _Exchange(BodySource):
             headers.append((b"content-length", b"%d" % response.length))
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         if request.method != "HEAD":
-            await self._send_parts(body)
+            try:
+                await self._send_parts(body)
+            except ResponseCut as error:
+                logger.warning("%s %s: cut: %s", request.method, request.raw_path, error)
+                return  # without an end, which tells the host to end the connection
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_parts(self, parts: AsyncIterable[bytes]) -> None:

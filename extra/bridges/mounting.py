@@ -4,6 +4,7 @@ app = server(Rooms, Mounted(django, "/site", interface="wsgi"))
 """
 
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any, Literal, TypeAlias, cast
 
 from extra.bridges.asgi_host import ASGIHost, Lifespan
@@ -50,7 +51,7 @@ class Mounted(Service):
     async def stop(self) -> None:
         await self._host.__aexit__(None, None, None)
 
-    @on(GET_HEAD_POST_PUT_PATCH_DELETE_OPTIONS=["{any}", ""], timeout_s=0)
+    @on(GET_HEAD_POST_PUT_PATCH_DELETE_OPTIONS=["{any}", ""], timeout_s=inf)
     async def pass_on(self, request: Request) -> Response:
         """Answer with what the application answers."""
         return await self._host.handle(request)

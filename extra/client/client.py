@@ -378,6 +378,7 @@ class Client:
         name: str,
         *filters: str,
         since: str = "now",
+        member: str | None = None,
         ack_wait: float | None = None,
         max_unacknowledged: int | None = None,
         max_deliveries: int | None = None,
@@ -389,12 +390,14 @@ class Client:
         """Return a member's share of what a group reads, as an async context manager and iterator.
 
         Arguments and errors are those of `Broker.group`. The share has a connection of its own; when that is
-        lost, what it held goes to other members, and it joins again.
+        lost, what it held goes to other members, and it joins again: as the same `member` if that is given,
+        and else as a new one. Another that comes as the same one takes its place, and this one raises
+        SessionTakenOver.
         """
         check_subscription(filters, since, None, None)
-        check_group(name, None, ack_wait, max_unacknowledged, max_deliveries, dead_letters, order, expires)
+        check_group(name, member, ack_wait, max_unacknowledged, max_deliveries, dead_letters, order, expires)
         options = GroupOptions(ack_wait, max_unacknowledged, max_deliveries, dead_letters, order, expires)
-        return Share(self._place(), name, list(filters), since, options, on_gap)
+        return Share(self._place(), name, list(filters), since, member, options, on_gap)
 
     def _place(self) -> Place:
         return Place(

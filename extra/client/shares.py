@@ -24,6 +24,7 @@ class Share(Dedicated):
         name: str,
         filters: list[str],
         since: str,
+        member: str | None,
         options: GroupOptions,
         on_gap: Callable[[Gap], None] | None,
     ) -> None:
@@ -31,6 +32,7 @@ class Share(Dedicated):
             filter=filters,
             id=JOIN,
             since=since,
+            member=member,
             group=name,
             ack_wait=options.ack_wait,
             max_unacknowledged=options.max_unacknowledged,

@@ -19,14 +19,24 @@ class Convertor:
     raises ValueError for a text that only looks right. Either way the route does not match, and others are
     tried. A kind with `rest` takes all levels that are left, slashes included, and may be empty; the others
     take one level, or a part of one, that is not.
+
+    `gives` is the type of the values; of a `convert` that is no class it is not known (None) unless given.
     """
 
-    __slots__ = ("convert", "fullmatch", "pattern", "rest")
+    __slots__ = ("convert", "fullmatch", "gives", "pattern", "rest")
 
-    def __init__(self, pattern: str, convert: Callable[[str], object] = str, *, rest: bool = False) -> None:
+    def __init__(
+        self,
+        pattern: str,
+        convert: Callable[[str], object] = str,
+        *,
+        rest: bool = False,
+        gives: type | None = None,
+    ) -> None:
         self.pattern = pattern
         self.convert = convert
         self.rest = rest
+        self.gives = gives if gives is not None or not isinstance(convert, type) else convert
         self.fullmatch = re.compile(pattern).fullmatch
 
     def parse(self, text: str) -> object:
@@ -53,7 +63,7 @@ CONVERTORS: Final[Mapping[str, Convertor]] = {
     "int": Convertor(r"-?[0-9]{1,300}", int),
     "float": Convertor(r"-?[0-9]{1,300}(?:\.[0-9]{1,300})?", float),
     "uuid": Convertor(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", UUID),
-    "date": Convertor(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", date.fromisoformat),
+    "date": Convertor(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", date.fromisoformat, gives=date),
     "slug": Convertor(r"[A-Za-z0-9_-]+"),
     "path": _Anything(rest=True),
     "any": _Anything(rest=True),

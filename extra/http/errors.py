@@ -28,6 +28,7 @@ __all__ = [
     "PermanentRedirect",
     "Redirect",
     "RequestTimeout",
+    "ResponseCut",
     "SeeOther",
     "ServerOverloaded",
     "ServiceUnavailable",
@@ -165,6 +166,15 @@ class ServiceUnavailable(HTTPError):
     status = 503
     temporary = True
     usual_message = "service unavailable"
+
+
+class ResponseCut(ServiceUnavailable):
+    """The body of a response cannot be sent to its end, for a reason that is no bug of the handler.
+
+    Where the response has begun, the connection is ended, so that the client knows; the log has a line of it.
+    """
+
+    usual_message = "the response has been cut"
 
 
 class Redirect(HTTPError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import quote
 
 from extra.http.encodings import encodings_taken
-from extra.http.errors import NotFound
+from extra.http.errors import NotFound, ResponseCut
 from extra.http.response import Response, problem
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ WHOLE_BYTES: Final = 64 * 1024
 PART_BYTES: Final = 256 * 1024
 
 OUTSIDE: Final = (0, 0)
+
+SHORTER: Final = "the file has become shorter while it was being sent"
 
 RANGE: Final = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.ASCII)
 TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
@@ -55,6 +57,7 @@ async def file_response(
 
     Raises:
         NotFound: there is no such file, or it cannot be read.
+        ResponseCut: it has become shorter meanwhile. The parts of a large one raise it, too.
     """
     opened, encoding = await asyncio.to_thread(_open, Path(path), _encodings(request) if compressed else ())
     file, size, changed_ns = opened
@@ -116,12 +119,9 @@ class FileParts(AsyncGenerator[bytes, None]):
         try:
             data = await asyncio.to_thread(self._read, size)
         except BaseException:
-            self._file.close()
+            await self.aclose()
             raise
         self._position += len(data)
-        if not data:  # it has become shorter, and what was promised cannot be kept
-            self._file.close()
-            raise StopAsyncIteration
         return data
 
     async def asend(self, value: None) -> bytes:
@@ -138,7 +138,10 @@ class FileParts(AsyncGenerator[bytes, None]):
 
     def _read(self, size: int) -> bytes:
         self._file.seek(self._position)
-        return self._file.read(size)
+        data = self._file.read(size)
+        if not data:  # and what the head has promised cannot be kept
+            raise ResponseCut(SHORTER)
+        return data
 
 
 def disposition(name: str) -> str:
@@ -177,7 +180,10 @@ def _open_one(path: Path) -> tuple[BinaryIO, int, int] | None:
 def _read_whole(file: BinaryIO, start: int, size: int) -> bytes:
     with file:
         file.seek(start)
-        return file.read(size)
+        data = file.read(size)
+    if len(data) < size:
+        raise ResponseCut(SHORTER)
+    return data
 
 
 def _precondition(request: "Request", tag: str, changed: int) -> int:

@@ -59,15 +59,16 @@ class Level:
 
 
 class Pattern:
-    """A pattern and its levels. `names` are those of its parameters, from left to right."""
+    """A pattern and its levels. `names` and `kinds` are those of its parameters, from left to right."""
 
-    __slots__ = ("convertors", "levels", "names", "text", "typed")
+    __slots__ = ("convertors", "kinds", "levels", "names", "text", "typed")
 
     def __init__(self, text: str, levels: tuple[Level, ...]) -> None:
         self.text = text
         self.levels = levels
         self.names = tuple(name for level in levels for name in level.names)
         self.convertors = tuple(each for level in levels for each in level.convertors)
+        self.kinds = dict(zip(self.names, self.convertors, strict=True))
         self.typed = any(each.convert is not str for each in self.convertors)  # values are not just text
 
 

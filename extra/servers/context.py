@@ -20,6 +20,7 @@ from extra.http import (
     Headers,
     Request,
     Response,
+    ResponseCut,
     begin_of,
 )
 from extra.protocols.http1 import response_head
@@ -124,5 +125,8 @@ class ServerContext:
 
     def log_failure(self, error: Exception, request: Request) -> None:
         """Log and count what the handler of `request` has raised, be it a header that cannot be sent."""
+        if isinstance(error, ResponseCut):
+            logger.warning("%s %s: cut: %s", request.method, request.raw_path, error)
+            return
         self.counters.handler_failures += 1
         logger.error("%s %s: a handler has failed", request.method, request.raw_path, exc_info=error)

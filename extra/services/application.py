@@ -30,6 +30,7 @@ from extra.http import (
     Middleware,
     Parts,
     Request,
+    RequestTimeout,
     Response,
     Router,
     as_page,
@@ -43,7 +44,7 @@ from extra.pubsub import Broker, Message
 from extra.services.declarations import Declarations, Declared
 from extra.services.endpoint import Endpoint
 from extra.services.gatekeeper import Gatekeeper, Rule
-from extra.services.limits import ServiceLimits
+from extra.services.limits import AnswerLimit, LimitPassed, ServiceLimits
 from extra.services.reactions import PRESENCE, PresenceReaction, Reaction
 from extra.services.replies import Asker, Replier
 from extra.services.schedule import LoopTimer, Schedule, Timer
@@ -108,6 +109,7 @@ class Services:
         self._streams: set[Parts] = set()
         self._draining = False
         self._previous: Services | None = None
+        self._is_surrounded = bool(middleware) or any(service.middleware for service in self.services)
         self._router = Router(_convertors_of(self.services))
         for service in self.services:
             self._take_in(service)
@@ -129,10 +131,24 @@ class Services:
                 self._finish(request)
             raise
         if not isinstance(answer, Response):
+            if self._is_surrounded:
+                answer = self._within_limit(request, answer)
             return self._end_later(request, answer)
         if type(answer.body) is bytes and answer.content_type != PROBLEM and not request.unfinished:
             return answer
         return stepped(self._end(request, answer))
+
+    async def _within_limit(self, request: Request, answer: Awaitable[Response]) -> Response:
+        """Wait for `answer`, which has middleware around it, as long as the route has time for that."""
+        limit = AnswerLimit.of(request, self.limits.timeout_s)
+        try:
+            return await limit.around(answer)
+        except LimitPassed as error:
+            what = f"{request.method} {request.raw_path}: no answer within timeout_s={limit.limit_s:g}"
+            logger.warning("%s: middleware cancelled", what)
+            if request.body_arrived:
+                return self._error_response(error)
+            return self._error_response(RequestTimeout("body not received in time"))
 
     async def _end_later(self, request: Request, answer: Awaitable[Response]) -> Response:
         """Return the response that `answer` has, when its method has come to its end."""
@@ -331,10 +347,13 @@ class Services:
             where = f"{type(service).__name__}.{name}"
             try:
                 for declared in declarations.places:
-                    if declared.kind in ("HTTP", "WEBSOCKET"):
-                        self._add_route(service, method, declared, declarations, where)
-                    else:
-                        self._add_reaction(method, declared, declarations, where)
+                    try:
+                        if declared.kind in ("HTTP", "WEBSOCKET"):
+                            self._add_route(service, method, declared, declarations, where)
+                        else:
+                            self._add_reaction(method, declared, declarations, where)
+                    except TypeError as error:  # of the method's signature
+                        raise TypeError(f"{declared}: {error}") from None
                 for period_s in declarations.periods_s:
                     self._add_schedule(method, period_s, declarations, where)
             except (TypeError, ValueError, InvalidFilter) as error:
@@ -360,6 +379,7 @@ class Services:
                 pattern,
                 service=service,
                 limits=self.limits,
+                surrounded=self._is_surrounded,
                 spawn=self._spawn,
                 failure=self._failure,
             )
@@ -374,6 +394,7 @@ class Services:
                 service=service,
                 threads=self._threads,
                 usual_timeout_s=self.limits.timeout_s,
+                surrounded=self._is_surrounded,
                 failure=self._failure,
             )
         handler: Handler = endpoint

@@ -8,17 +8,20 @@ dataclasses for JSON. Everything that is wrong is told at once, by the names of 
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Final, get_origin
+from typing import Any, Final
 
 import msgspec
 
-from extra.http import BadRequest, Request
+from extra.http import BadRequest, Convertor, Request
 from extra.payloads import JSONValue
+from extra.services.annotations import Annotation, evaluated
 
 __all__ = ["ByName", "InvalidArguments", "Parameter", "Signature"]
 
-LISTS: Final = (list, tuple, set, frozenset)
 MISSING: Final = object()
+
+PATTERN: Final = "the pattern"
+QUERY: Final = "the query"
 
 BODILESS_METHODS: Final = frozenset(("GET", "HEAD"))
 """Methods of requests that nobody expects to have a body: what they lack is missing in the query."""
@@ -40,16 +43,33 @@ class InvalidArguments(BadRequest):
 
 
 class Parameter:
-    """One parameter of a handler."""
+    """One parameter of a handler. `is_list` says whether it takes all values of its name."""
 
     __slots__ = ("default", "is_list", "is_open", "name", "type")
 
-    def __init__(self, name: str, annotation: Any, default: object) -> None:
+    def __init__(self, name: str, annotation: Any, default: object, place: str, kind: type | None) -> None:
+        """Make one whose values come from `place`, and are of `kind`; None is not known.
+
+        Raises:
+            TypeError: none of them can ever be converted to the annotation.
+        """
         self.name = name
         self.type = annotation
         self.default = default
         self.is_open = annotation in (inspect.Parameter.empty, Any, object)
-        self.is_list = get_origin(annotation) in LISTS or annotation in LISTS
+        self.is_list = False
+        if self.is_open:
+            return
+        try:
+            wanted = Annotation(annotation)
+        except TypeError as error:
+            raise TypeError(f"parameter {name!r}: {error}") from None
+        self.is_list = wanted.is_list
+        several = self.is_list and place != PATTERN
+        if kind is None or wanted.may_come_from(kind) or (several and wanted.may_come_from_several(kind)):
+            return
+        given = inspect.formatannotation(kind)
+        raise TypeError(f"parameter {name!r}: {given}, as {place} gives it, is never converted to {wanted}")
 
     def convert(self, value: object, *, strict: bool) -> object:
         """Return `value` as what the annotation says. Raises msgspec.ValidationError."""
@@ -65,24 +85,25 @@ class Signature:
         self,
         function: Callable[..., object],
         given: Mapping[str, type],
-        captured: tuple[str, ...],
+        captured: Mapping[str, Convertor],
         *,
-        others: bool,
+        others: type | None,
     ) -> None:
         """Read the signature of `function`, a bound method.
 
         `given` are the things that a handler of its kind may have, by their usual names: a parameter is one
-        of them by its name or by its annotation. `captured` are the names in its pattern, and `others` says
-        whether further ones can come from elsewhere.
+        of them by its name or by its annotation. `captured` are the kinds in its pattern, by their names.
+        `others` is what further ones are when they come: `str` from a query, `object` where they may be
+        anything, None if there are none.
 
         Raises:
-            TypeError: a parameter can come from nowhere, or can be given by position alone.
+            TypeError: a parameter can come from nowhere, can be given by position alone, or has an annotation
+                that cannot be evaluated, or that nothing which comes can be converted to.
         """
         self.given: dict[str, str] = {}  # the thing's usual name, by the parameter's
         self.captured: list[Parameter] = []
         self.others: list[Parameter] = []
         self.takes_all = False
-        annotations = _annotations_of(function)
         parameters = list(inspect.signature(function).parameters.values())
         for parameter in parameters:
             name = parameter.name
@@ -93,15 +114,23 @@ class Signature:
                 continue
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 raise TypeError(f"{name!r} is positional only, and arguments are given by name")
-            annotation = annotations.get(name, parameter.empty)
             default = MISSING if parameter.default is parameter.empty else parameter.default
+            is_known = name in given and name not in captured
+            try:
+                annotation = evaluated(parameter.annotation, function)
+            except TypeError as error:
+                if not is_known:
+                    raise TypeError(f"parameter {name!r}: {error}") from None
+                annotation = parameter.empty  # its name says what it is
             usual = next((known for known, kind in given.items() if annotation is kind), None)
             if name in captured:
-                self.captured.append(Parameter(name, annotation, default))
-            elif name in given or usual is not None:
+                kind = captured[name].gives
+                self.captured.append(Parameter(name, annotation, default, PATTERN, kind))
+            elif is_known or usual is not None:
                 self.given[name] = usual or name
-            elif others:
-                self.others.append(Parameter(name, annotation, default))
+            elif others is not None:
+                kind = None if others is object else others
+                self.others.append(Parameter(name, annotation, default, QUERY, kind))
             elif default is MISSING:
                 known = ", ".join([*given, *captured])
                 raise TypeError(f"parameter {name!r} can come from nowhere: there is {known}")
@@ -217,18 +246,3 @@ async def _members_of(request: Request) -> tuple[Mapping[str, object], bool]:
     if not isinstance(value, dict):
         raise BadRequest("the body has to be a JSON object")
     return value, True
-
-
-def _annotations_of(function: Callable[..., object]) -> dict[str, Any]:
-    """Return the annotations by name, without those that cannot be evaluated (imports for types alone)."""
-    annotations: dict[str, Any] = {}
-    plain = inspect.unwrap(function)
-    scope = getattr(plain, "__globals__", {})
-    for name, annotation in inspect.get_annotations(plain).items():
-        if isinstance(annotation, str):
-            try:
-                annotation = eval(annotation, scope)
-            except (NameError, AttributeError, TypeError, SyntaxError):
-                continue
-        annotations[name] = annotation
-    return annotations

@@ -12,9 +12,11 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from math import inf
 from typing import Final, TypeVar
 
 from extra.http import Request
+from extra.services.limits import check_timeout
 
 __all__ = [
     "Declarations",
@@ -48,6 +50,10 @@ class Declared:
     timeout_s: float | None
     exposed: bool = False
     subprotocols: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """What stands in the decorator: methods or kind, and the place."""
+        return f"{self.methods.replace(' ', ', ') or self.kind} {self.place}"
 
 
 @dataclass(slots=True)
@@ -94,13 +100,16 @@ def on(
     `+` or `#`.
 
     `priority` goes before what patterns say (`extra.http.Router`). An answer that is not there after
-    `timeout_s` is given up, and the client gets 503; None is what the application says, and 0 is never. A
+    `timeout_s` is given up, and the client gets 503; None is what the application says, and inf is never. For
+    HTTP that counts from when the application gets the request, with its middleware and all steps. A
     method that is not `async` runs in a thread, unless it is `quick`: then it must not block. `subprotocols`
     are those that it speaks on a WebSocket, the best first.
 
     Raises:
         TypeError: there is no such key.
+        ValueError: `timeout_s` is not above 0.
     """
+    check_timeout(timeout_s)
     noted = [
         Declared(*_kind_of(key), place, priority, timeout_s, subprotocols=tuple(subprotocols))
         for key, given in places.items()
@@ -131,6 +140,7 @@ def expose(
     form that is the body. They are converted to their annotations; one that is missing, or cannot be, is
     answered with 400 and its name. Everything else is as for `on`, with methods of HTTP alone.
     """
+    check_timeout(timeout_s)
     noted = [
         Declared(*_kind_of(key), place, priority, timeout_s, exposed=True)
         for key, given in places.items()
@@ -154,8 +164,8 @@ def every(*, seconds: float) -> Callable[[Function], Function]:
     The first time is one period after the start. A call that takes longer than a period is not overtaken: the
     times that have passed meanwhile are left out, and those that follow stay where they were.
     """
-    if not seconds > 0:
-        raise ValueError(f"a period of {seconds!r} seconds: it has to be above 0")
+    if not 0 < seconds < inf:
+        raise ValueError(f"a period of {seconds!r} seconds: it has to be above 0, and end")
 
     def decorate(function: Function) -> Function:
         _declarations_for(function).periods_s.append(seconds)

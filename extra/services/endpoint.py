@@ -17,7 +17,7 @@ from extra.errors import ExtraError, LocalProtocolError
 from extra.http import FirstStep, Parts, Pattern, Request, RequestTimeout, Response, encode_body, stepped
 from extra.services.arguments import Signature
 from extra.services.declarations import Declarations, Declared
-from extra.services.limits import LimitPassed, within
+from extra.services.limits import AnswerLimit, LimitPassed, within
 from extra.services.threads import Threads
 
 __all__ = ["Endpoint", "bound_step"]
@@ -38,16 +38,19 @@ class Endpoint:
         service: object,
         threads: Threads,
         usual_timeout_s: float,
+        surrounded: bool,
         failure: Callable[[Exception, Request, str], Response],
     ) -> None:
         """Read the signature of `method`, which is bound to `service`. Raises as `Signature` does.
 
+        `surrounded` says that its application has middleware, whose time counts: there is an `AnswerLimit`.
         `failure` makes the response to a bug, which has been logged: given that, the request, and the name.
         """
         self.name = f"{declared.methods.replace(' ', ', ')} {pattern.text} ({method.__qualname__})"
         self._method = method
         self._exposed = declared.exposed
-        self._signature = Signature(method, {"request": Request}, pattern.names, others=True)
+        others = object if declared.exposed else str  # which may stand in the body, or in the query alone
+        self._signature = Signature(method, {"request": Request}, pattern.kinds, others=others)
         self._threads = threads
         self._timeout_s = usual_timeout_s if declared.timeout_s is None else declared.timeout_s
         self._failure = failure
@@ -55,7 +58,11 @@ class Endpoint:
         self._after = [bound_step(step, service) for step in declarations.after]
         self._is_coroutine = inspect.iscoroutinefunction(method)
         self._takes_request = self._signature.is_request
-        self._is_plain = self._is_coroutine and not (self._exposed or self._before or self._after)
+        self._is_surrounded = surrounded
+        tells_limit = surrounded and declared.timeout_s is not None
+        self._is_plain = self._is_coroutine and not (
+            self._exposed or self._before or self._after or tells_limit
+        )
         self._in_thread = not (self._is_coroutine or inspect.isasyncgenfunction(method) or declarations.quick)
 
     async def __call__(self, request: Request) -> Response:
@@ -86,6 +93,9 @@ class Endpoint:
     async def _answer(self, request: Request, begun: FirstStep[object] | None) -> Response:
         """Answer `request`, whose method has `begun` or has not. Raises as calling it does."""
         try:
+            if self._is_surrounded:
+                limit = AnswerLimit.of(request, self._timeout_s)
+                return await limit.inside(self._timeout_s, self._call(request, begun))
             return await within(self._timeout_s, self._call(request, begun))
         except (Exception, CancelledError) as error:  # noqa: BLE001  # it is logged, or raised again
             return self._failed(error, request)

@@ -46,7 +46,7 @@ class Rule:
         self.pattern = pattern
         self.priority = declared.priority
         given: dict[str, type] = {"message": Message} if declared.kind == "PUBLISH" else {"filter": ByName}
-        self._signature = Signature(method, {**given, "request": Request}, pattern.names, others=False)
+        self._signature = Signature(method, {**given, "request": Request}, pattern.kinds, others=None)
         self._method = method
         self._threads = threads
         self._timeout_s = usual_timeout_s if declared.timeout_s is None else declared.timeout_s

@@ -4,18 +4,36 @@
 
 costs 2 us for a handler that never suspends. So it is stepped once without a clock, and only what is left of
 one that suspends is timed.
+
+Where there is middleware, its time counts as well, though which limit there is depends on the route, which it
+comes before. So a request that suspends has an `AnswerLimit`, with one clock, which goes by the application's
+limit until the route is known. It cancels the method if that is under way, which is an error that the
+middleware around sees, and may add to, as any other; and else, or if that does not help, the middleware.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from asyncio import CancelledError, Task, TimerHandle, current_task
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass, fields
+from math import inf
+from typing import Any, Final, TypeVar
 
-from extra.http import FirstStep, ServiceUnavailable
+from extra.http import FirstStep, Request, Response, ServiceUnavailable
 
-__all__ = ["LimitPassed", "ServiceLimits", "TimedOut", "within"]
+__all__ = ["AnswerLimit", "LimitPassed", "ServiceLimits", "TimedOut", "check_timeout", "within"]
 
 Result = TypeVar("Result")
+
+LIMIT: Final = "extra.services.limit"
+"""Where the state of a request has its `AnswerLimit`."""
+
+NOTHING: Final = 0
+METHOD: Final = 1
+MIDDLEWARE: Final = 2
+"""What the clock of an answer has cancelled."""
+
+GRACE_S: Final = 1.0
+"""What middleware has for the answer to a method that has been given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +41,7 @@ class ServiceLimits:
     """Bounds in counts and seconds."""
 
     timeout_s: float = 60.0
-    """How long a handler may take to answer, where its declaration says nothing else; 0 is for ever.
+    """How long an answer may take, middleware included, where a declaration says nothing; inf is for ever.
 
     What it sends afterwards, in parts or over a WebSocket, may take as long as it likes.
     """
@@ -52,6 +70,13 @@ class ServiceLimits:
     stop_timeout_s: float = 10.0
     """How long what is under way may take when the application stops, and each service on stopping."""
 
+    def __post_init__(self) -> None:
+        check_timeout(self.timeout_s)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not value >= 0:  # nor is NaN
+                raise ValueError(f"{each.name}={value!r}: it has to be 0 or more")
+
 
 class TimedOut(ServiceUnavailable):
     """The handler has not answered in time, and has been cancelled."""
@@ -64,7 +89,7 @@ class LimitPassed(TimedOut):
 
 
 async def within(limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """Run `coroutine`, for at most `limit_s` from when it first suspends; 0 is for ever.
+    """Run `coroutine`, for at most `limit_s` from when it first suspends; inf is for ever.
 
     Raises:
         LimitPassed: it was cancelled for that.
@@ -72,7 +97,7 @@ async def within(limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Resu
     begun = FirstStep(coroutine)
     if begun.done:
         return begun.result
-    if not limit_s:
+    if limit_s == inf:
         return await begun.rest
     limit = asyncio.timeout(limit_s)
     try:
@@ -80,5 +105,96 @@ async def within(limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Resu
             return await begun.rest
     except TimeoutError:
         if limit.expired():
-            raise LimitPassed(f"no answer within timeout_s={limit_s:g}") from None
+            raise passed(limit_s) from None
         raise
+
+
+class AnswerLimit:
+    """How long one request may take whose method has middleware around it, counted from when this is made.
+
+    For those that suspend: its clock begins to run with the first of `around` and `inside` that waits.
+    """
+
+    __slots__ = ("_cancelled", "_clock", "_inside", "_outside", "_start", "limit_s")
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._start = asyncio.get_running_loop().time()
+        self._clock: TimerHandle | None = None
+        self._outside: Task[Any] | None = None  # that waits for the middleware
+        self._inside: Task[Any] | None = None  # that waits for the method
+        self._cancelled = NOTHING
+
+    @classmethod
+    def of(cls, request: Request, limit_s: float) -> "AnswerLimit":
+        """Return the limit of `request`: `limit_s` unless it has one."""
+        found = request.state.get(LIMIT)
+        if not isinstance(found, AnswerLimit):
+            found = request.state[LIMIT] = cls(limit_s)
+        return found
+
+    async def around(self, answer: Awaitable[Response]) -> Response:
+        """Wait for `answer`, the middleware's. Raises LimitPassed: it was cancelled outside the method."""
+        task = self._outside = current_task()
+        assert task is not None
+        requests = task.cancelling()
+        self._run(self.limit_s)
+        try:
+            return await answer
+        except CancelledError:
+            if self._cancelled == MIDDLEWARE and task.uncancel() <= requests:
+                raise passed(self.limit_s) from None
+            raise
+        finally:
+            self._outside = None
+            if self._clock is not None:
+                self._clock.cancel()
+
+    async def inside(self, limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run `coroutine`, the method's, within `limit_s`. Raises LimitPassed: it was cancelled."""
+        begun: FirstStep[Result] = FirstStep(coroutine)
+        self._run(limit_s)
+        if begun.done:
+            return begun.result
+        task = self._inside = current_task()
+        assert task is not None
+        requests = task.cancelling()
+        try:
+            return await begun.rest
+        except CancelledError:
+            if self._cancelled == METHOD and task.uncancel() <= requests:
+                raise passed(limit_s) from None
+            raise
+        finally:
+            self._inside = None
+
+    def _run(self, limit_s: float) -> None:
+        """Let the clock go by `limit_s`, unless it does."""
+        if self._clock is not None:
+            if limit_s == self.limit_s:
+                return
+            self._clock.cancel()
+            self._clock = None
+        self.limit_s = limit_s
+        if limit_s != inf:
+            self._clock = asyncio.get_running_loop().call_at(self._start + limit_s, self._pass)
+
+    def _pass(self) -> None:
+        """Cancel the method or, if that is not under way or has been, the middleware."""
+        if self._inside is not None and self._cancelled == NOTHING:
+            self._cancelled = METHOD
+            self._inside.cancel()
+            self._clock = asyncio.get_running_loop().call_later(GRACE_S, self._pass)
+        elif self._outside is not None:
+            self._cancelled = MIDDLEWARE
+            self._outside.cancel()
+
+
+def passed(limit_s: float) -> LimitPassed:
+    return LimitPassed(f"no answer within timeout_s={limit_s:g}")
+
+
+def check_timeout(timeout_s: float | None) -> None:
+    """Raise ValueError when nothing can be done within `timeout_s`; None says nothing."""
+    if timeout_s is not None and not timeout_s > 0:  # nor is NaN
+        raise ValueError(f"timeout_s={timeout_s!r}: it has to be above 0; math.inf is no limit")

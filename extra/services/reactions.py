@@ -47,7 +47,7 @@ class Reaction:
         self._kind = declared.kind
         self._method = method
         self._pattern = pattern
-        self._signature = Signature(method, self.given, pattern.names, others=False)
+        self._signature = Signature(method, self.given, pattern.kinds, others=None)
         self._threads = threads
         self._timeout_s = usual_timeout_s if declared.timeout_s is None else declared.timeout_s
         self._in_thread = not (inspect.iscoroutinefunction(method) or declarations.quick)

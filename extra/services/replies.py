@@ -132,7 +132,7 @@ class Replier:
         self.name = f"REQUEST {pattern.text} ({method.__qualname__})"
         self._method = method
         self._pattern = pattern
-        self._signature = Signature(method, {"message": Message}, pattern.names, others=True)
+        self._signature = Signature(method, {"message": Message}, pattern.kinds, others=object)
         self._threads = threads
         self._timeout_s = limits.timeout_s if declared.timeout_s is None else declared.timeout_s
         self._room = asyncio.Semaphore(limits.requests_limit)

@@ -32,7 +32,7 @@ from extra.http import (
 from extra.services.arguments import Signature
 from extra.services.declarations import Declarations, Declared
 from extra.services.endpoint import bound_step
-from extra.services.limits import ServiceLimits, within
+from extra.services.limits import AnswerLimit, ServiceLimits, within
 
 __all__ = ["Socket", "SocketEndpoint", "asks_for_websocket"]
 
@@ -152,12 +152,13 @@ class SocketEndpoint:
         *,
         service: object,
         limits: ServiceLimits,
+        surrounded: bool,
         spawn: Callable[[Coroutine[Any, Any, None]], Task[None]],
         failure: Callable[[Exception, Request, str], Response],
     ) -> None:
         """Read the signature of `method`, a coroutine function bound to `service`.
 
-        `spawn` makes tasks, and `failure` the response to a bug, as for `Endpoint`.
+        `spawn` makes tasks; `surrounded` and `failure` are as for `Endpoint`.
 
         Raises TypeError as `Signature` does, and when it is none.
         """
@@ -166,13 +167,12 @@ class SocketEndpoint:
             raise TypeError("a method that holds a WebSocket has to be async")
         self.open: set[_Holder] = set()
         self._method = method
-        self._signature = Signature(
-            method, {"request": Request, "socket": Socket}, pattern.names, others=True
-        )
+        self._signature = Signature(method, {"request": Request, "socket": Socket}, pattern.kinds, others=str)
         self._before = [bound_step(step, service) for step in declarations.before]
         self.leave_timeout_s = limits.leave_timeout_s
         self._limits = limits
         self._timeout_s = limits.timeout_s if declared.timeout_s is None else declared.timeout_s
+        self._is_surrounded = surrounded
         self._subprotocols = declared.subprotocols
         self._spawn = spawn
         self._failure = failure
@@ -180,7 +180,11 @@ class SocketEndpoint:
     async def __call__(self, request: Request) -> Response:
         """Consent to a WebSocket, unless a step before refuses. Raises what that, or an argument, raises."""
         try:
-            refusal = await within(self._timeout_s, self._refuse(request))
+            if self._is_surrounded:
+                limit = AnswerLimit.of(request, self._timeout_s)
+                refusal = await limit.inside(self._timeout_s, self._refuse(request))
+            else:
+                refusal = await within(self._timeout_s, self._refuse(request))
         except Exception as error:
             if isinstance(error, ExtraError) and not isinstance(error, LocalProtocolError):
                 raise

@@ -22,9 +22,9 @@ REST: Final = "#"
 
 
 class TopicPattern:
-    """A pattern of topics. `filter` is what to subscribe to, `names` are those of its parameters."""
+    """A pattern of topics. `filter` is what to subscribe to, `names` and `kinds` are of its parameters."""
 
-    __slots__ = ("_kinds", "_places", "_rest", "filter", "names", "text")
+    __slots__ = ("_kinds", "_places", "_rest", "filter", "kinds", "names", "text")
 
     def __init__(self, text: str, convertors: Mapping[str, Convertor] = CONVERTORS) -> None:
         """Take `text` apart.
@@ -60,6 +60,7 @@ class TopicPattern:
         if len(set(names)) != len(names):
             raise ValueError(f"topic {text!r} has two parameters of one name")
         self.names = tuple(names)
+        self.kinds = dict(zip(names, self._kinds, strict=True))
         self.filter = "/".join(levels)
         check_filter(self.filter)
 

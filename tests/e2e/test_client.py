@@ -12,7 +12,15 @@ from random import Random
 import pytest
 
 from extra.client import Client, blocking
-from extra.errors import BrokerClosed, InvalidCursor, InvalidTopic, LimitExceeded, NotDelivered
+from extra.errors import (
+    BrokerClosed,
+    InvalidCommand,
+    InvalidCursor,
+    InvalidTopic,
+    LimitExceeded,
+    NotDelivered,
+    SessionTakenOver,
+)
 from extra.pubsub import Gap, Message
 from tests.e2e.daemon import Daemon
 
@@ -291,6 +299,21 @@ async def test_a_broker_that_shuts_down_and_comes_back_has_begun_anew() -> None:
             assert (message.data, message.offset) == (2, 1)
             assert messages.cursor == message.cursor
     assert [gap.reason for gap in gaps] == ["epoch"]
+
+
+async def test_a_member_that_comes_back_takes_its_place(daemon: Daemon) -> None:
+    async with Client(daemon.url) as client, asyncio.timeout(20):
+        async with client.group("named", "named/#", member="worker-1") as former:
+            await client.publish("named/1", 1)
+            assert (await anext(former)).deliveries == 1
+            async with client.group("named", "named/#", member="worker-1") as later:
+                job = await anext(later)
+                assert (job.data, job.deliveries) == (1, 2)
+                with pytest.raises(SessionTakenOver):
+                    await anext(former)
+                await later.ack(job)
+        with pytest.raises(InvalidCommand, match="member '/'"):
+            await client.group("named", "named/#", member="/").__aenter__()
 
 
 @pytest.mark.slow

@@ -152,7 +152,7 @@ async def near_and_far() -> None:
             async with broker.subscribe("news/+", since="start") as messages:
                 async for message in messages:
                     assert_type(message.offset, int)
-        async with far.group("workers", "jobs/#", order="topic") as jobs:
+        async with far.group("workers", "jobs/#", member="first", order="topic") as jobs:
             async for job in jobs:
                 assert_type(job.deliveries, int)
                 await jobs.ack(job)

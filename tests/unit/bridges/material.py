@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from extra import Request, Response, Service, Socket, on
+from extra.http import ResponseCut
 
 __all__ = ["Kit", "parts_of"]
 
@@ -55,6 +56,11 @@ class Kit(Service):
             await asyncio.Event().wait()
         finally:
             self.events.append("closed")
+
+    @on(GET="/cut")
+    async def cut(self) -> AsyncIterator[str]:
+        yield "first\n"
+        raise ResponseCut("the source is gone")
 
     @on(GET="/empty")
     async def empty(self) -> None: ...

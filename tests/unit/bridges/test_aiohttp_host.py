@@ -67,6 +67,14 @@ async def test_client_that_leaves_ends_the_stream(caplog: pytest.LogCaptureFixtu
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
+async def test_response_that_is_cut_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async with served(mounted(Kit())) as session, session.get("/inner/cut") as answer:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+    told = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert told == ["GET /cut: cut: the source is gone"]
+
+
 async def test_streams_end_when_aiohttp_shuts_down() -> None:
     kit = Kit()
     async with served(mounted(kit)) as session:

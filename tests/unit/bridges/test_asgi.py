@@ -10,7 +10,15 @@ import pytest
 from extra import Request, Response, Service, on, server
 from extra.bridges import ASGIApplication
 from extra.bridges.asgi import path_of
-from extra.http import Stream, StreamingResponse, StreamTaker, WebSocket, WebSocketResponse, WebSocketTaker
+from extra.http import (
+    ResponseCut,
+    Stream,
+    StreamingResponse,
+    StreamTaker,
+    WebSocket,
+    WebSocketResponse,
+    WebSocketTaker,
+)
 from extra.services import Services
 from tests.fakes.asgi import FakeHost, lifespan, until
 
@@ -53,6 +61,11 @@ class Mirror(Service):
             await asyncio.Event().wait()
         finally:
             self.events.append("cancelled")
+
+    @on(GET="/cut")
+    async def cut(self) -> AsyncIterator[str]:
+        yield "first\n"
+        raise ResponseCut("the source is gone")
 
     @on(GET="/endless")
     async def endless(self) -> AsyncIterator[bytes]:
@@ -153,6 +166,15 @@ async def test_parts_are_sent_as_they_come_and_closed_when_the_client_leaves(mir
     await host.task
     assert mirror.events == ["start", "closed"]
     assert not host.is_complete
+
+
+async def test_response_that_is_cut_is_not_completed(
+    mirror: Mirror, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = FakeHost(server(mirror), target="/cut?x=1")
+    await host.task
+    assert (host.status, host.body, host.is_complete) == (200, b"first\n", False)
+    assert [record.getMessage() for record in caplog.records] == ["GET /cut: cut: the source is gone"]
 
 
 async def test_parts_end_in_order_when_the_host_shuts_down(mirror: Mirror) -> None:

@@ -1,4 +1,4 @@
-"""Lambda, with events as its documentation shows them."""
+"""Lambda, with events as its documentation shows them; `tests/conformance/bridges` has recorded ones."""
 
 import base64
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from extra import server
+from extra import Request, Service, on, server
 from extra.bridges.awslambda import LambdaHandler, lambda_handler
 from tests.unit.bridges.material import Kit
 
@@ -120,3 +120,68 @@ def test_response_that_is_too_large_is_broken_off(handler: LambdaHandler, kit: K
 def test_event_that_is_no_request_is_refused(handler: LambdaHandler) -> None:
     with pytest.raises(RuntimeError):
         handler({"Records": []}, None)
+
+
+class Paths(Service):
+    """Tells of the path that it was asked for."""
+
+    @on(GET="/show/{name}")
+    async def show(self, request: Request, name: str) -> list[str]:
+        return [name, request.root_path, request.client]
+
+    @on(GET="/{any}")
+    async def rest(self, any: str) -> list[str]:
+        return ["rest", any]
+
+
+def load_balancer(method: str, path: str) -> dict[str, Any]:
+    return {
+        "requestContext": {"elb": {"targetGroupArn": "arn"}},
+        "httpMethod": method,
+        "path": path,
+        "multiValueHeaders": {"X-Forwarded-For": ["198.51.100.7, 192.0.2.1"], "Host": ["lb.example.com"]},
+        "multiValueQueryStringParameters": {},
+        "body": "",
+        "isBase64Encoded": False,
+    }
+
+
+def http_api_v1(method: str, path: str) -> dict[str, Any]:
+    return {**api_gateway_v1(method, path), "version": "1.0"}
+
+
+def told(event: dict[str, Any], **options: Any) -> Any:
+    handler = lambda_handler(server(Paths), **options)
+    try:
+        return json.loads(handler(event, None)["body"])
+    finally:
+        handler.close()
+
+
+@pytest.mark.parametrize("shape", [api_gateway_v1, function_url, load_balancer])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("a%2Fb", "a/b"), ("100%25", "100%"), ("%2541", "%41"), ("%E7%8C%AB", "\u732b"), ("a%3Fb+c", "a?b+c")],
+)
+def test_path_comes_as_it_was_sent(shape: Any, path: str, name: str) -> None:
+    assert told(shape("GET", f"/show/{path}")) == [name, "", "192.0.2.1:0"]
+
+
+@pytest.mark.parametrize("shape", [api_gateway_v2, http_api_v1])
+def test_path_that_an_http_api_has_decoded_is_not_decoded_again(shape: Any) -> None:
+    assert told(shape("GET", "/show/%41 100%"))[0] == "%41 100%"
+    assert told(shape("GET", "/show/a/b")) == ["rest", "show/a/b"]
+
+
+@pytest.mark.parametrize("shape", [api_gateway_v1, api_gateway_v2])
+def test_base_path_is_where_the_application_is_mounted(shape: Any) -> None:
+    for base_path in ("/base", "base/"):
+        assert told(shape("GET", "/base/show/a"), base_path=base_path)[:2] == ["a", "/base"]
+        assert told(shape("GET", "/basement/show"), base_path=base_path) == ["rest", "basement/show"]
+        assert told(shape("GET", "/base"), base_path=base_path) == ["rest", ""]
+
+
+def test_fields_of_one_name_stay_apart(handler: LambdaHandler) -> None:
+    event = api_gateway_v1("GET", "/hello/ann")
+    event["multiValueHeaders"]["Cookie"] = ["a=1", "c=2"]
+    assert json.loads(handler(event, None)["body"])["cookie"] == "2"

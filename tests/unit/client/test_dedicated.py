@@ -65,7 +65,9 @@ async def acknowledged(connection: Connection) -> dict[str, Any]:
 async def test_a_share_asks_for_its_group_and_acknowledges(broker: WebSocketBroker, make: Make) -> None:
     async with make() as client:
         await broker.connection()
-        share = client.group("g", "a", "b", since="start", ack_wait=5, order="topic", max_unacknowledged=3)
+        share = client.group(
+            "g", "a", "b", since="start", member="m", ack_wait=5, order="topic", max_unacknowledged=3
+        )
         assert isinstance(share, Share)
         async with entered(broker, share) as (connection, command):
             assert command == {
@@ -73,6 +75,7 @@ async def test_a_share_asks_for_its_group_and_acknowledges(broker: WebSocketBrok
                 "id": "join",
                 "filter": ["a", "b"],
                 "since": "start",
+                "member": "m",
                 "group": "g",
                 "ack_wait": 5.0,
                 "max_unacknowledged": 3,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from extra.http import NotFound, Request, Response, file_response
-from extra.http.files import PART_BYTES, WHOLE_BYTES, FileParts, disposition
+from extra.http import NotFound, Request, Response, ResponseCut, file_response
+from extra.http.files import PART_BYTES, WHOLE_BYTES, FileParts, _read_whole, disposition
 
 CHANGED = 1_700_000_000
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -135,14 +135,24 @@ async def test_parts_may_be_left(tmp_path: Path) -> None:
         await anext(body)
 
 
-async def test_file_that_shrinks_ends_early(tmp_path: Path) -> None:
+async def test_file_that_shrinks_cuts_the_response(tmp_path: Path) -> None:
     path = tmp_path / "big"
     path.write_bytes(b"x" * (PART_BYTES * 2))
     response = await get(path)
     assert isinstance(response.body, FileParts)
     await anext(response.body)
     path.write_bytes(b"")
-    assert await body_of(response) == b""
+    with pytest.raises(ResponseCut, match="shorter"):
+        await body_of(response)
+    assert await body_of(response) == b"", "it is closed"
+
+
+def test_small_file_that_shrinks_is_not_answered_in_part(path: Path) -> None:
+    with path.open("rb") as file:
+        path.write_bytes(b"0123")
+        with pytest.raises(ResponseCut, match="shorter"):
+            _read_whole(file, 2, 8)
+    assert file.closed
 
 
 async def test_compressed_file_beside_goes_to_who_takes_it(path: Path) -> None:

@@ -15,6 +15,7 @@ from extra.http import (
     MethodNotAllowed,
     Request,
     Response,
+    ResponseCut,
     StreamingResponse,
     StreamTaker,
     WebSocketResponse,
@@ -745,6 +746,28 @@ async def test_parts_that_fail_are_not_taken_for_a_whole_body(caplog: pytest.Log
         assert run.counters.handler_failures == 1
     (record,) = caplog.records
     assert record.getMessage() == "GET /: a handler has failed"
+
+
+@pytest.mark.parametrize("length", [None, 100])
+async def test_response_that_is_cut_ends_the_connection(
+    length: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise ResponseCut("the source is gone")
+
+    async def answer(request: Request) -> Response:
+        response = Response(200, parts())
+        response.length = length
+        return response
+
+    async with serving(answer) as run:
+        peer = run.connect(GET)
+        await turns()
+        assert peer.lost
+        assert not peer.received.endswith(b"0\r\n\r\n")
+        assert run.counters.handler_failures == 0
+    assert [record.getMessage() for record in caplog.records] == ["GET /: cut: the source is gone"]
 
 
 async def test_whoever_is_told_to_upgrade_is_told_that_this_is_about_the_connection() -> None:

@@ -101,6 +101,14 @@ def test_what_cannot_be_served_is_refused_by_name() -> None:
     class Other(Service):
         convertors = {"hex": Convertor("x")}  # noqa: RUF012  # never changed
 
+    class Unfit(Service):
+        @on(GET_HEAD="/rooms/{room}")
+        async def show(self, room: "Unknown") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(
+        TypeError, match=r"^Unfit\.show: GET, HEAD /rooms/\{room\}: parameter 'room': annotation "
+    ):
+        Services(Unfit)
     with pytest.raises(ValueError, match=r"^Nowhere\.method: pattern '/\{a:nothing\}': no kind 'nothing'"):
         Services(Nowhere)
     with pytest.raises(ValueError, match=r"^Twice\.two: two handlers for GET /"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +12,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from extra.http import BadRequest, Request
+from extra.http import CONVERTORS, BadRequest, Convertor, Request
 from extra.services import InvalidArguments
 from extra.services.arguments import Signature
 
@@ -37,7 +38,8 @@ def asking(target: str = "/", content_type: str = "", body: bytes = b"", **value
 
 
 def signature(function: Any, *captured: str) -> Signature:
-    return Signature(function, {"request": Request}, captured, others=True)
+    kinds = dict.fromkeys(captured, CONVERTORS["str"])
+    return Signature(function, {"request": Request}, kinds, others=object)
 
 
 def test_only_what_is_named_is_given() -> None:
@@ -110,10 +112,82 @@ def test_everything_wrong_is_told_at_once_and_by_name() -> None:
     assert str(caught.value).startswith("invalid arguments: a (path): expected `int`, got `str`; b (query): ")
 
 
-def test_names_imported_for_types_alone_say_nothing() -> None:
-    def method(a: Unknown, b: int) -> None: ...
+def test_annotation_that_cannot_be_evaluated_is_told_of_its_parameter() -> None:
+    def captured(a: Unknown, b: int) -> None: ...
+    def asked(a: int, b: Unknown | None = None) -> None: ...
 
-    assert signature(method, "a", "b").arguments_of(asking(a="x", b="1")) == {"a": "x", "b": 1}
+    told = "parameter '{}': annotation '{}' cannot be evaluated (name 'Unknown' is not defined)"
+    with pytest.raises(TypeError, match=re.escape(told.format("a", "Unknown"))):
+        signature(captured, "a", "b")
+    with pytest.raises(TypeError, match=re.escape(told.format("b", "Unknown | None"))):
+        signature(asked, "a")
+
+
+def test_annotation_that_nothing_depends_on_need_not_be_evaluated() -> None:
+    def method(request: Unknown, a: int, *more: Unknown, **rest: Unknown) -> Unknown: ...  # type: ignore[empty-body]  # it is not called
+
+    request = asking(a="1", b="2")
+    assert signature(method, "a", "b").arguments_of(request) == {"request": request, "a": 1, "b": "2"}
+
+
+def test_list_may_be_one_of_several_types() -> None:
+    def method(
+        few: Annotated[list[str], msgspec.Meta(max_length=2)], tags: list[int] | None = None
+    ) -> None: ...
+
+    arguments = signature(method).arguments_of(asking("/?tags=1&tags=2&few=a"))
+    assert arguments == {"tags": [1, 2], "few": ["a"]}
+    assert signature(method).arguments_of(asking("/?few=a")) == {"few": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "told"),
+    [
+        (str, "int", "int, as the pattern gives it, is never converted to str"),
+        (UUID, "int", "int, as the pattern gives it, is never converted to uuid.UUID"),
+        (Literal["a"], "int", r"int, as the pattern gives it, is never converted to Literal\['a'\]"),
+        (bool, "float", "float, as the pattern gives it, is never converted to bool"),
+        (int, "uuid", "uuid.UUID, as the pattern gives it, is never converted to int"),
+        (str, "date", "datetime.date, as the pattern gives it, is never converted to str"),
+        (list[str], "path", r"str, as the pattern gives it, is never converted to list\[str\]"),
+        (Point, "str", "str, as the pattern gives it, is never converted to .*Point"),
+        (int, "color", ".*Color, as the pattern gives it, is never converted to int"),
+        (list[int] | set[int], "str", "nothing can be converted to "),
+    ],
+)
+def test_kind_in_a_pattern_has_to_fit_the_annotation(annotation: Any, kind: str, told: str) -> None:
+    def method(a): ...  # type: ignore[no-untyped-def]  # it gets its annotation below
+
+    method.__annotations__["a"] = annotation
+    kinds = {"a": {**CONVERTORS, "color": Convertor("[a-z]+", Color)}[kind]}
+    with pytest.raises(TypeError, match=f"^parameter 'a': {told}"):
+        Signature(method, {}, kinds, others=str)
+
+
+def test_kind_in_a_pattern_that_fits_or_is_not_known_is_taken() -> None:
+    def method(a: float, b: Color, c: int, d: Color) -> None: ...
+
+    kinds = {
+        "a": CONVERTORS["int"],
+        "b": Convertor("[a-z]+", Color),
+        "c": Convertor("[0-9a-f]+", lambda text: int(text, 16)),
+        "d": Convertor("[a-z]+", lambda text: Color(text), gives=Color),
+    }
+    read = Signature(method, {}, kinds, others=str)
+    request = asking(a=1, b=Color.RED, c=255, d=Color.RED)
+    assert read.arguments_of(request) == {"a": 1, "b": Color.RED, "c": 255, "d": Color.RED}
+
+
+def test_query_has_texts_alone() -> None:
+    def one(points: Point | None = None) -> None: ...
+    def several(points: list[Point]) -> None: ...
+
+    for function in (one, several):
+        with pytest.raises(
+            TypeError, match=r"^parameter 'points': str, as the query gives it, is never converted"
+        ):
+            Signature(function, {}, {}, others=str)
+        assert [each.name for each in Signature(function, {}, {}, others=object).others] == ["points"]
 
 
 def test_parameter_that_comes_from_nowhere_is_refused() -> None:
@@ -122,10 +196,10 @@ def test_parameter_that_comes_from_nowhere_is_refused() -> None:
     def optional(other: int = 1) -> None: ...
 
     with pytest.raises(TypeError, match="'other' can come from nowhere: there is message, level"):
-        Signature(method, {"message": str}, ("level",), others=False)
+        Signature(method, {"message": str}, {"level": CONVERTORS["str"]}, others=None)
     with pytest.raises(TypeError, match="positional only"):
         signature(positional, "a")
-    assert Signature(optional, {}, (), others=False).others == []
+    assert Signature(optional, {}, {}, others=None).others == []
 
 
 async def test_body_gives_what_path_and_query_have_not() -> None:

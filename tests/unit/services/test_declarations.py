@@ -1,5 +1,6 @@
 """Decorators note what a method is for, and leave it what it is."""
 
+from math import inf, nan
 from typing import Any, assert_type
 
 import pytest
@@ -119,9 +120,18 @@ def test_exposing_is_for_http() -> None:
 
 
 def test_period_has_to_be_one() -> None:
-    for seconds in (0, -1):
+    for seconds in (0, -1, nan, inf):
         with pytest.raises(ValueError, match="above 0"):
             every(seconds=seconds)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1.5, nan])
+def test_time_limit_has_to_be_one(timeout_s: float) -> None:
+    for declare in (on, expose):
+        with pytest.raises(
+            ValueError, match=f"^timeout_s={timeout_s}: it has to be above 0; math.inf is no limit"
+        ):
+            declare(GET="/", timeout_s=timeout_s)
 
 
 def test_only_functions_can_be_declared() -> None:

@@ -1,11 +1,14 @@
 """Giving up what takes too long."""
 
 import asyncio
+from math import inf, nan
 
 import pytest
 
-from extra.services import TimedOut
-from extra.services.limits import within
+from extra.http import Handler, Request, Response
+from extra.services import Service, ServiceLimits, Services, Socket, TimedOut, on, pre
+from extra.services.limits import check_timeout, within
+from extra.testing import FakeClock, TestClient
 
 
 async def test_what_never_suspends_is_not_timed() -> None:
@@ -31,7 +34,7 @@ async def test_what_suspends_goes_on_where_it_was() -> None:
         return text + str(await future)
 
     assert await within(60, slow()) == "abcd"
-    assert await within(0, slow()) == "abcd"
+    assert await within(inf, slow()) == "abcd"
 
 
 async def test_failure_after_suspending_is_raised() -> None:
@@ -67,7 +70,7 @@ async def test_cancelling_from_outside_is_no_time_out() -> None:
         finally:
             seen.append("ended")
 
-    for limit_s in (0.0, 60.0):
+    for limit_s in (inf, 60.0):
         task = asyncio.create_task(within(limit_s, hang()))
         await asyncio.sleep(0)
         task.cancel()
@@ -85,7 +88,156 @@ async def test_closing_ends_it() -> None:
         finally:
             seen.append("ended")
 
-    coroutine = within(0, hang())
+    coroutine = within(inf, hang())
     coroutine.send(None)
     coroutine.close()
     assert seen == ["ended"]
+
+
+@pytest.mark.parametrize("value", [0, -1, -0.0, nan, -inf])
+def test_limit_within_which_nothing_can_be_done_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=r"^timeout_s=.*: it has to be above 0; math\.inf is no limit$"):
+        check_timeout(value)
+    with pytest.raises(ValueError, match=r"^timeout_s=.*: it has to be above 0"):
+        ServiceLimits(timeout_s=value)
+
+
+def test_limits_are_checked_by_name() -> None:
+    check_timeout(None)
+    check_timeout(inf)
+    assert ServiceLimits(timeout_s=inf, leave_timeout_s=0).leave_timeout_s == 0
+    for name, value in (("threads_limit", -1), ("stop_timeout_s", nan)):
+        with pytest.raises(ValueError, match=f"^{name}={value}: it has to be 0 or more$"):
+            ServiceLimits(**{name: value})  # type: ignore[arg-type]  # of any of them
+
+
+class Around:
+    """Middleware that waits before or after what follows, and notes what it sees."""
+
+    def __init__(self, before_s: float = 0, after_s: float = 0) -> None:
+        self.before_s = before_s
+        self.after_s = after_s
+        self.seen: list[int | str] = []
+
+    async def __call__(self, request: Request, following: Handler) -> Response:
+        try:
+            if self.before_s:
+                await asyncio.sleep(self.before_s)
+            response = await following(request)
+            self.seen.append(response.status)
+            if self.after_s:
+                await asyncio.sleep(self.after_s)
+        except asyncio.CancelledError:
+            self.seen.append("cancelled")
+            raise
+        response.add_header("X-Around", "1")
+        return response
+
+
+class Slow(Service):
+    @on(GET="/quick", timeout_s=5)
+    async def quick(self) -> None: ...
+
+    @on(GET="/slow/{seconds:int}", timeout_s=5)
+    async def slow(self, seconds: int) -> None:
+        await asyncio.sleep(seconds)
+
+    @on(GET="/usual/{seconds:int}")
+    async def usual(self, seconds: int) -> None:
+        await asyncio.sleep(seconds)
+
+    @on(GET="/endless/{seconds:int}", timeout_s=inf)
+    async def endless(self, seconds: int) -> None:
+        await asyncio.sleep(seconds)
+
+    @pre(lambda request: asyncio.sleep(20))
+    @on(WEBSOCKET="/socket", timeout_s=inf)
+    async def socket(self, socket: Socket) -> None:
+        await socket.send("open")
+
+
+async def ask(path: str, around: Around, *, in_class: bool = False) -> tuple[int, float, str | None]:
+    """Return the status of an answer, after how many seconds it came, and what middleware has added."""
+    clock = FakeClock()
+    with clock.driving():
+        service = Slow()
+        if in_class:
+            service.middleware = [around]  # type: ignore[misc]  # of the class, until an object says otherwise
+        outer = [] if in_class else [around]
+        async with TestClient(
+            Services(service, middleware=outer, limits=ServiceLimits(timeout_s=10))
+        ) as client:
+            begun = asyncio.get_running_loop().time()
+            asking = asyncio.create_task(client.get(path))
+            for _ in range(40):
+                await clock.elapse(1)
+                if asking.done():
+                    break
+            answer = await asking
+            return answer.status, asyncio.get_running_loop().time() - begun, answer.header("x-around")
+
+
+CASES = (
+    ("/slow/3", 1, 0, 204, 4, [204]),
+    ("/slow/9", 0, 0, 503, 5, [503]),  # the method is given up, and the middleware sees it
+    ("/slow/4", 3, 0, 503, 5, [503]),  # they are too slow together
+    ("/slow/2", 1, 9, 503, 5, [204, "cancelled"]),  # the middleware is given up
+    ("/slow/9", 0, 9, 503, 6, [503, "cancelled"]),  # both are
+    ("/quick", 0, 9, 503, 5, [204, "cancelled"]),  # of a method that has not suspended
+    ("/quick", 3, 1, 204, 4, [204]),
+    ("/usual/1", 20, 0, 503, 10, ["cancelled"]),  # before the route is known
+    ("/usual/1", 0, 20, 503, 10, [204, "cancelled"]),
+    ("/endless/15", 5, 9, 204, 29, [204]),
+)
+OF_THE_APPLICATION = (
+    ("/nowhere", 20, 0, 503, 10, ["cancelled"]),
+    ("/nowhere", 5, 0, 404, 5, [404]),
+)
+
+
+@pytest.mark.parametrize(
+    ("in_class", "path", "before_s", "after_s", "status", "seconds", "seen"),
+    [
+        *[(False, *case) for case in (*CASES, *OF_THE_APPLICATION)],
+        *[(True, *case) for case in CASES],
+    ],
+)
+async def test_middleware_counts(
+    in_class: bool,
+    path: str,
+    before_s: float,
+    after_s: float,
+    status: int,
+    seconds: float,
+    seen: list[object],
+) -> None:
+    around = Around(before_s, after_s)
+    told_status, after_s, mark = await ask(path, around, in_class=in_class)
+    assert (told_status, mark, around.seen) == (status, None if "cancelled" in seen else "1", seen)
+    assert after_s == pytest.approx(seconds, abs=1)
+
+
+async def test_middleware_counts_before_a_handshake(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    with clock.driving():
+        services = Services(Slow, middleware=[Around(5)], limits=ServiceLimits(timeout_s=10))
+        async with TestClient(services) as client:
+
+            async def receive() -> str | bytes:
+                async with client.websocket("/socket") as socket:
+                    return await socket.receive()
+
+            receiving = asyncio.create_task(receive())
+            await clock.elapse(24)
+            assert not receiving.done()
+            await clock.elapse(2)
+            assert await receiving == "open"
+    assert caplog.records == []
+
+
+async def test_middleware_that_is_given_up_is_logged_with_its_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await ask("/usual/1?x=1", Around(20))
+    told = "GET /usual/1: no answer within timeout_s=10: middleware cancelled"
+    assert [record.getMessage() for record in caplog.records] == [told]

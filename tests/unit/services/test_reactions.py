@@ -108,7 +108,7 @@ def test_parameter_that_comes_from_nowhere_is_refused() -> None:
         @on(TOPIC="a/{b}")
         async def hear(self, c: int) -> None: ...
 
-    with pytest.raises(TypeError, match=r"^Wrong\.hear: parameter 'c' can come from nowhere"):
+    with pytest.raises(TypeError, match=r"^Wrong\.hear: TOPIC a/\{b\}: parameter 'c' can come from nowhere"):
         Services(Wrong)
 
 

@@ -127,6 +127,27 @@ async def test_members_share_what_comes(hub: Hub, subprotocol: str | None) -> No
     assert (two["data"], two["deliveries"]) == (2, 1)
 
 
+@pytest.mark.parametrize("subprotocol", [None, MSGPACK])
+async def test_a_member_that_names_itself_takes_the_place_of_the_former(
+    hub: Hub, subprotocol: str | None
+) -> None:
+    former = await connect(hub, subprotocol=subprotocol)
+    subscribe: Fields = {"op": "subscribe", "filter": "a", "group": "g", "member": "m"}
+    assert (await former.ask(id=1, **subscribe))["op"] == "subscribed"
+    assert (await former.ask(id=2, **subscribe))["op"] == "subscribed", "the same again"
+    await publish(hub, 1)
+    await former.pushes()
+    assert (await told(hub))["members"] == [{"member": "m", "unacknowledged": 1}]
+    later = await connect(hub, subprotocol=subprotocol)
+    later.send({"id": 1, **subscribe})
+    pushes = {push["op"]: push for push in await later.pushes()}
+    assert set(pushes) == {"subscribed", "message"}
+    assert (pushes["message"]["data"], pushes["message"]["deliveries"]) == (1, 2)
+    assert [push["reason"] for push in await former.pushes()] == ["session_taken_over"]
+    assert (await later.ask(op="ack", id=2, group="g", offset=1))["op"] == "acknowledged"
+    assert (await told(hub))["members"] == [{"member": "m", "unacknowledged": 0}]
+
+
 async def test_headers_and_types_travel_in_both_forms(hub: Hub) -> None:
     packed = await join(hub, MSGPACK)
     await hub.broker.publish("a", b"\x00", content_type="image/png", headers={"x": "y"}, ttl=60)
@@ -218,7 +239,8 @@ async def test_deflated_connections_have_groups_as_well(hub: Hub) -> None:
         ({"op": "subscribe", "filter": "a", "group": "/"}, "invalid_command", "group '/'"),
         ({"op": "subscribe", "filter": "a", "group": "g", "session": "s"}, "invalid_command", "session"),
         ({"op": "subscribe", "filter": "a", "group": "g", "presence": 1}, "invalid_command", "presence"),
-        ({"op": "subscribe", "filter": "a", "group": "g", "member": "m"}, "invalid_command", "member"),
+        ({"op": "subscribe", "filter": "a", "group": "g", "member": "m"}, "invalid_command", "is member '"),
+        ({"op": "subscribe", "filter": "a", "group": "h", "member": "/"}, "invalid_command", "member '/'"),
         ({"op": "subscribe", "filter": "a", "group": "g", "since": "x"}, "invalid_cursor", "since"),
         ({"op": "subscribe", "filter": "a/#/b", "group": "g"}, "invalid_filter", "a/#/b"),
         ({"op": "subscribe", "filter": "a", "order": "key"}, "invalid_command", "order: only with group"),
@@ -345,6 +367,18 @@ async def test_an_event_stream_says_as_whom_to_acknowledge(hub: Hub) -> None:
     assert (await told(hub))["members"] == []
 
 
+async def test_an_event_stream_may_name_its_member(hub: Hub) -> None:
+    feed, stream = await opened(hub, "/sse?topic=a&group=g&member=m")
+    assert (await written(stream)).endswith(b'event: joined\ndata: {"group":"g","member":"m"}\n\n')
+    assert (await told(hub))["members"] == [{"member": "m", "unacknowledged": 0}]
+    later, _ = await opened(hub, "/sse?topic=a&group=g&member=m")
+    await settle()
+    assert b"session_taken_over" in stream.take()
+    feed.closed()
+    assert (await told(hub))["members"] == [{"member": "m", "unacknowledged": 0}]
+    later.closed()
+
+
 async def test_head_joins_nothing(hub: Hub) -> None:
     response = await EventStreams(hub).open(make_request("HEAD", "/sse?topic=a&group=g"))
     assert isinstance(response, StreamingResponse)
@@ -356,7 +390,7 @@ async def test_head_joins_nothing(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["format=raw", "member=m", "session=s", "presence=1", "overflow=latest", "retained=1", "since=x"]
+    "query", ["format=raw", "member=/", "session=s", "presence=1", "overflow=latest", "retained=1", "since=x"]
 )
 async def test_a_stream_refuses_what_a_group_has_no_use_for(hub: Hub, query: str) -> None:
     with pytest.raises(InvalidCursor if query == "since=x" else InvalidCommand):
