@@ -30,16 +30,17 @@ from extra.http import (
     BodySource,
     BodyTruncated,
     ErrorResponse,
-    FirstStep,
     Handler,
     Middleware,
     Request,
     Response,
     ResponseCut,
+    Rest,
     StreamingResponse,
     WebSocketResponse,
     problem,
     problem_response,
+    step,
 )
 from extra.protocols.http1 import response_head
 from extra.pubsub import Broker
@@ -236,11 +237,11 @@ class _Exchange(BodySource):
     async def run(self) -> None:
         """Answer."""
         try:
-            begun = FirstStep(self._answer())
-            if not begun.done:
+            begun = step(self._answer())
+            if isinstance(begun, Rest):
                 self._task = current_task()
                 self._start_receiving()
-                await begun.rest
+                await begun
         except CancelledError:
             if not self._gone:
                 raise

@@ -34,15 +34,16 @@ from extra.bridges.asgi_wires import Message, Receive, Scope, Send
 from extra.errors import ExtraError
 from extra.http import (
     ErrorResponse,
-    FirstStep,
     Headers,
     Request,
     Response,
+    Rest,
     WebSocket,
     WebSocketResponse,
     WebSocketTaker,
     decode_percent,
     problem_response,
+    step,
 )
 
 __all__ = ["ASGIHost", "Lifespan", "Spawn"]
@@ -284,9 +285,9 @@ class _Call:
             work = application(self._host.scope("http", self._request), self.receive, self.send)
             if type(work) is not CoroutineType:
                 return work
-            step = FirstStep(work)
-            if not step.done:
-                return step.rest
+            begun = step(work)
+            if isinstance(begun, Rest):
+                return begun
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # it is logged, or answered
             self._end_call(error)
         else:

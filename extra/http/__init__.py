@@ -48,7 +48,7 @@ from extra.http.response import (
     problem,
 )
 from extra.http.router import AtOnce, Begin, Condition, Handler, Route, Router, begin_of
-from extra.http.stepping import FirstStep, stepped
+from extra.http.stepping import Rest, step, stepped
 from extra.http.stream import Stream, StreamTaker, WebSocket, WebSocketTaker, Wire
 
 __all__ = [
@@ -68,7 +68,6 @@ __all__ = [
     "Conflict",
     "Convertor",
     "ErrorResponse",
-    "FirstStep",
     "Form",
     "FormLimits",
     "Found",
@@ -88,6 +87,7 @@ __all__ = [
     "RequestTimeout",
     "Response",
     "ResponseCut",
+    "Rest",
     "Route",
     "Router",
     "SeeOther",
@@ -116,6 +116,7 @@ __all__ = [
     "problem",
     "problem_response",
     "status_of",
+    "step",
     "stepped",
     "wants_page",
 ]

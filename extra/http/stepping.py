@@ -5,45 +5,34 @@ client is still there, costs more than they do. So it is got ready between the f
 """
 
 from collections.abc import Awaitable, Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, final
 
-__all__ = ["FirstStep", "stepped"]
+__all__ = ["Rest", "step", "stepped"]
 
 Result = TypeVar("Result")
 
 
-class FirstStep(Generic[Result]):
-    """A coroutine that has been stepped once: `done`, with its `result`; or else there is a `rest` to await.
+def step(coroutine: Coroutine[Any, Any, Result]) -> "Result | Rest[Result]":
+    """Step a coroutine once: return its result, or the rest of it. Raises what it raises."""
+    try:
+        awaited = coroutine.send(None)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    return Rest(coroutine, awaited)
 
-    What the first step raises is raised when this is made. The rest is to be awaited before anything else is.
+
+def stepped(awaitable: Awaitable[Result]) -> "Result | Awaitable[Result]":
+    """Do as `step` does with a coroutine; return what is none as it is."""
+    return step(awaitable) if isinstance(awaitable, Coroutine) else awaitable
+
+
+@final
+class Rest(Generic[Result]):
+    """What is left of a coroutine whose first step has given `awaited`.
+
+    To be awaited once, before anything else is.
     """
-
-    __slots__ = ("done", "rest", "result")
-
-    result: Result
-    rest: Awaitable[Result]
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Result]) -> None:
-        try:
-            awaited = coroutine.send(None)
-        except StopIteration as end:
-            self.done = True
-            self.result = end.value
-        else:
-            self.done = False
-            self.rest = _Rest(coroutine, awaited)
-
-
-def stepped(awaitable: Awaitable[Result]) -> Result | Awaitable[Result]:
-    """Step a coroutine once: return its result, or the rest of it; what is no coroutine as it is."""
-    if not isinstance(awaitable, Coroutine):
-        return awaitable
-    step = FirstStep(awaitable)
-    return step.result if step.done else step.rest
-
-
-class _Rest(Awaitable[Result]):
-    """What is left of a coroutine whose first step has given `awaited`. To be awaited once."""
 
     __slots__ = ("_awaited", "_coroutine")
 

@@ -8,13 +8,14 @@ ExtraError by its status, and a bug by 500, once it has been logged with its rou
 import inspect
 import logging
 from asyncio import CancelledError
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator
 from functools import partial
+from typing import Any
 
 import msgspec
 
 from extra.errors import ExtraError, LocalProtocolError
-from extra.http import FirstStep, Parts, Pattern, Request, RequestTimeout, Response, encode_body, stepped
+from extra.http import Parts, Pattern, Request, RequestTimeout, Response, Rest, encode_body, step
 from extra.services.arguments import Signature
 from extra.services.declarations import Declarations, Declared
 from extra.services.limits import AnswerLimit, LimitPassed, within
@@ -77,26 +78,25 @@ class Endpoint:
         as most do, needs no coroutine of ours.
         """
         if not self._is_plain:
-            return stepped(self._answer(request, None))
-        begun: FirstStep[object]
+            return step(self._answer(request, self._call(request)))
+        begun: object
         try:
             if self._takes_request:
-                begun = FirstStep(self._method(request))  # type: ignore[arg-type]
+                begun = step(self._method(request))  # type: ignore[arg-type]
             else:
-                begun = FirstStep(self._method(**self._signature.arguments_of(request)))  # type: ignore[arg-type]
+                begun = step(self._method(**self._signature.arguments_of(request)))  # type: ignore[arg-type]
         except (Exception, CancelledError) as error:  # noqa: BLE001  # it is logged, or raised again
             return self._failed(error, request)
-        if begun.done and type(begun.result) is Response:
-            return begun.result
-        return stepped(self._answer(request, begun))
+        if type(begun) is Response:
+            return begun
+        return step(self._answer(request, self._go_on(begun)))
 
-    async def _answer(self, request: Request, begun: FirstStep[object] | None) -> Response:
-        """Answer `request`, whose method has `begun` or has not. Raises as calling it does."""
+    async def _answer(self, request: Request, call: Coroutine[Any, Any, Response]) -> Response:
+        """Answer `request` with what `call` returns. Raises as calling the endpoint does."""
         try:
             if self._is_surrounded:
-                limit = AnswerLimit.of(request, self._timeout_s)
-                return await limit.inside(self._timeout_s, self._call(request, begun))
-            return await within(self._timeout_s, self._call(request, begun))
+                return await AnswerLimit.of(request, self._timeout_s).inside(self._timeout_s, call)
+            return await within(self._timeout_s, call)
         except (Exception, CancelledError) as error:  # noqa: BLE001  # it is logged, or raised again
             return self._failed(error, request)
 
@@ -113,12 +113,14 @@ class Endpoint:
             return self._failure(error, request, self.name)
         raise error
 
-    async def _call(self, request: Request, begun: FirstStep[object] | None) -> Response:
-        """Call the method, unless it has `begun`, and what is before and after it."""
-        if begun is not None:
-            return await self._respond(begun.result if begun.done else await begun.rest)
-        for step in self._before:
-            value = step(request)
+    async def _go_on(self, begun: object) -> Response:
+        """Return the response of a method that has `begun`, with nothing around it."""
+        return await self._respond(await begun if isinstance(begun, Rest) else begun)
+
+    async def _call(self, request: Request) -> Response:
+        """Call the method, and what is before and after it."""
+        for before in self._before:
+            value = before(request)
             if inspect.isawaitable(value):
                 value = await value
             if value is not None:
@@ -137,8 +139,8 @@ class Endpoint:
             if inspect.isawaitable(value):
                 value = await value
         response = value if type(value) is Response else await self._respond(value)
-        for step in self._after:
-            value = step(request, response)
+        for after in self._after:
+            value = after(request, response)
             if inspect.isawaitable(value):
                 value = await value
             if value is not None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 from math import inf
 from typing import Any, Final, TypeVar
 
-from extra.http import FirstStep, Request, Response, ServiceUnavailable
+from extra.http import Request, Response, Rest, ServiceUnavailable, step
 
 __all__ = ["AnswerLimit", "LimitPassed", "ServiceLimits", "TimedOut", "check_timeout", "within"]
 
@@ -94,15 +94,15 @@ async def within(limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Resu
     Raises:
         LimitPassed: it was cancelled for that.
     """
-    begun = FirstStep(coroutine)
-    if begun.done:
-        return begun.result
+    begun = step(coroutine)
+    if not isinstance(begun, Rest):
+        return begun
     if limit_s == inf:
-        return await begun.rest
+        return await begun
     limit = asyncio.timeout(limit_s)
     try:
         async with limit:
-            return await begun.rest
+            return await begun
     except TimeoutError:
         if limit.expired():
             raise passed(limit_s) from None
@@ -152,15 +152,15 @@ class AnswerLimit:
 
     async def inside(self, limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run `coroutine`, the method's, within `limit_s`. Raises LimitPassed: it was cancelled."""
-        begun: FirstStep[Result] = FirstStep(coroutine)
+        begun = step(coroutine)
         self._run(limit_s)
-        if begun.done:
-            return begun.result
+        if not isinstance(begun, Rest):
+            return begun
         task = self._inside = current_task()
         assert task is not None
         requests = task.cancelling()
         try:
-            return await begun.rest
+            return await begun
         except CancelledError:
             if self._cancelled == METHOD and task.uncancel() <= requests:
                 raise passed(limit_s) from None

@@ -4,15 +4,14 @@ import asyncio
 
 import pytest
 
-from extra.http import FirstStep
+from extra.http import Rest, step, stepped
 
 
 async def test_what_never_suspends_is_done() -> None:
     async def quick() -> int:
         return 7
 
-    begun = FirstStep(quick())
-    assert (begun.done, begun.result) == (True, 7)
+    assert step(quick()) == stepped(quick()) == 7
 
 
 async def test_what_suspends_goes_on_when_it_is_awaited() -> None:
@@ -24,10 +23,18 @@ async def test_what_suspends_goes_on_when_it_is_awaited() -> None:
         seen.append("ended")
         return 7
 
-    begun = FirstStep(slow())
-    assert (begun.done, seen) == (False, ["begun"])
-    assert await begun.rest == 7
-    assert seen == ["begun", "ended"]
+    for go in (step, stepped):
+        seen.clear()
+        begun = go(slow())
+        assert seen == ["begun"]
+        assert isinstance(begun, Rest)
+        assert await begun == 7
+        assert seen == ["begun", "ended"]
+
+
+async def test_what_is_no_coroutine_is_not_stepped() -> None:
+    future = asyncio.get_running_loop().create_future()
+    assert stepped(future) is future
 
 
 async def test_first_step_may_fail() -> None:
@@ -35,7 +42,7 @@ async def test_first_step_may_fail() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        FirstStep(broken())
+        step(broken())
 
 
 async def test_cancelling_reaches_the_coroutine() -> None:
@@ -48,7 +55,9 @@ async def test_cancelling_reaches_the_coroutine() -> None:
             seen.append("ended")
 
     async def run() -> None:
-        await FirstStep(hang()).rest
+        begun = step(hang())
+        assert isinstance(begun, Rest)
+        await begun
 
     task = asyncio.create_task(run())
     await asyncio.sleep(0)
