@@ -346,6 +346,7 @@ class Services:
             method = getattr(service, name)
             where = f"{type(service).__name__}.{name}"
             try:
+                declarations.check()
                 for declared in declarations.places:
                     try:
                         if declared.kind in ("HTTP", "WEBSOCKET"):

@@ -67,6 +67,18 @@ class Declarations:
     conditions: list[Callable[[Request], bool]] = field(default_factory=list)
     quick: bool = False
 
+    def check(self) -> None:
+        """Raise TypeError when a decorator would be of no use: what it says has nothing to apply to."""
+        kinds = {each.kind for each in self.places}
+        for name, steps, wanted in (
+            ("pre", self.before, {"HTTP", "WEBSOCKET"}),
+            ("post", self.after, {"HTTP"}),
+            ("when", self.conditions, {"HTTP", "WEBSOCKET"}),
+        ):
+            if steps and not kinds & wanted:
+                told = " or ".join(sorted(wanted))
+                raise TypeError(f"{name}() is never asked: it is for methods that are declared for {told}")
+
 
 def declarations_of(function: object) -> Declarations | None:
     """Return what has been noted of a function, None when it is not declared for anything."""

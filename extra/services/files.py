@@ -65,6 +65,13 @@ class Files(Service):
                 raise Redirect(f"{request.root_path}{request.raw_path}/") from None
             raise
 
+    @on(GET_HEAD="", priority=-1)
+    async def folder(self, request: Request) -> Response:
+        """Answer at the prefix without a slash, where nobody else does: as a folder does below."""
+        if self._index and await to_thread(os.path.isfile, self._folder / INDEX):
+            raise Redirect(f"{request.root_path}{request.raw_path}/")
+        raise NotFound("no such file")
+
     def _looked_at(self, path: Path) -> tuple[bool, bool]:
         """Say whether a link on the way leads out of the folder, and whether a compressed copy is one."""
         copies = [path.with_name(path.name + ending) for _, ending in COMPRESSED]

@@ -9,7 +9,7 @@ import pytest
 from extra.errors import BrokerClosed, InvalidFilter
 from extra.http import Convertor, Handler, Middleware, Request, Response, WebSocketResponse
 from extra.pubsub import Broker, Message
-from extra.services import Service, ServiceLimits, Services, Socket, every, on
+from extra.services import Service, ServiceLimits, Services, Socket, every, on, pre
 from extra.testing import TestClient
 
 
@@ -105,6 +105,13 @@ def test_what_cannot_be_served_is_refused_by_name() -> None:
         @on(GET_HEAD="/rooms/{room}")
         async def show(self, room: "Unknown") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
+    class Unasked(Service):
+        @pre(lambda request: None)
+        @on(TOPIC="a")
+        async def hear(self) -> None: ...
+
+    with pytest.raises(TypeError, match=r"^Unasked\.hear: pre\(\) is never asked: .* HTTP or WEBSOCKET$"):
+        Services(Unasked)
     with pytest.raises(
         TypeError, match=r"^Unfit\.show: GET, HEAD /rooms/\{room\}: parameter 'room': annotation "
     ):

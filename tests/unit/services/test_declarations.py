@@ -137,3 +137,26 @@ def test_time_limit_has_to_be_one(timeout_s: float) -> None:
 def test_only_functions_can_be_declared() -> None:
     with pytest.raises(TypeError, match="not a method"):
         on(GET="/")(len)
+
+
+def test_step_that_is_never_asked_is_refused() -> None:
+    def on_message() -> None: ...
+    def on_socket() -> None: ...
+    def step(request: Request) -> bool:
+        return True
+
+    on(PUBLISH="a")(on_message)
+    on(WEBSOCKET="/")(on_socket)
+    for name, declare, function in (
+        ("pre", pre, on_message),
+        ("when", when, on_message),
+        ("post", post, on_message),
+        ("post", post, on_socket),
+    ):
+        found = declarations_of(declare(step)(function))
+        assert found is not None
+        with pytest.raises(TypeError, match=rf"^{name}\(\) is never asked"):
+            found.check()
+        for steps in (found.before, found.after, found.conditions):
+            steps.clear()
+        found.check()

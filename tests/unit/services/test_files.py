@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from extra.services import Files, Services
+from extra.services import Files, Service, Services, on
 from extra.testing import TestClient
 
 
@@ -42,6 +42,7 @@ async def get(folder: Path, path: str, *, index: bool = True, prefix: str = "/st
         ("/static/", (200, "home")),
         ("/static/sub/", (200, "sub")),
         ("/static/sub", (302, "/static/sub/")),
+        ("/static", (302, "/static/")),
         ("/static/empty/", (404, "")),
         ("/static/empty", (404, "")),
         ("/static/nothing", (404, "")),
@@ -92,6 +93,18 @@ async def test_folders_may_go_without_an_index(folder: Path) -> None:
 
 async def test_folder_may_be_all_there_is(folder: Path) -> None:
     assert await get(folder, "/", prefix="") == (200, "home")
+
+    class Home(Service):
+        @on(GET=["/", "/static"])
+        async def home(self) -> str:
+            return "other"
+
+    async with TestClient(Services(Files(folder, prefix=""), Files(folder), Home)) as client:
+        assert [(await client.get(path)).text for path in ("/", "/static", "/static/")] == [
+            "other",
+            "other",
+            "home",
+        ]
     assert (await get(folder, "//evil.example/%2e%2e", prefix=""))[0] == 404
 
 
@@ -108,3 +121,10 @@ async def test_file_that_is_known_is_not_sent_again(folder: Path) -> None:
 def test_folder_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError):
         Files(tmp_path / "nothing")
+
+
+async def test_prefix_without_a_slash_is_a_folder_as_others(folder: Path) -> None:
+    assert await get(folder, "/static", index=False) == (404, "")
+    assert await get(folder, "/", prefix="") == (200, "home")
+    (folder / "index.html").unlink()
+    assert await get(folder, "/static") == (404, "")
