@@ -27,11 +27,6 @@ Result = TypeVar("Result")
 LIMIT: Final = "extra.services.limit"
 """Where the state of a request has its `AnswerLimit`."""
 
-NOTHING: Final = 0
-METHOD: Final = 1
-MIDDLEWARE: Final = 2
-"""What the clock of an answer has cancelled."""
-
 GRACE_S: Final = 1.0
 """What middleware has for the answer to a method that has been given up."""
 
@@ -112,18 +107,18 @@ async def within(limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Resu
 class AnswerLimit:
     """How long one request may take whose method has middleware around it, counted from when this is made.
 
-    For those that suspend: its clock begins to run with the first of `around` and `inside` that waits.
+    For those that suspend: its clock runs while one of `around` and `inside` waits.
     """
 
-    __slots__ = ("_cancelled", "_clock", "_inside", "_outside", "_start", "limit_s")
+    __slots__ = ("_clock", "_has_passed", "_inside", "_outside", "_start", "limit_s")
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         self._start = asyncio.get_running_loop().time()
         self._clock: TimerHandle | None = None
-        self._outside: Task[Any] | None = None  # that waits for the middleware
-        self._inside: Task[Any] | None = None  # that waits for the method
-        self._cancelled = NOTHING
+        self._outside: _Waiting | None = None  # for the middleware
+        self._inside: _Waiting | None = None  # for the method
+        self._has_passed = False
 
     @classmethod
     def of(cls, request: Request, limit_s: float) -> "AnswerLimit":
@@ -135,59 +130,89 @@ class AnswerLimit:
 
     async def around(self, answer: Awaitable[Response]) -> Response:
         """Wait for `answer`, the middleware's. Raises LimitPassed: it was cancelled outside the method."""
-        task = self._outside = current_task()
-        assert task is not None
-        requests = task.cancelling()
-        self._run(self.limit_s)
+        waiting = self._outside = _Waiting()
+        self._run()
         try:
-            return await answer
-        except CancelledError:
-            if self._cancelled == MIDDLEWARE and task.uncancel() <= requests:
-                raise passed(self.limit_s) from None
-            raise
+            return await waiting.wait(answer, self)
         finally:
             self._outside = None
-            if self._clock is not None:
-                self._clock.cancel()
+            self._stop()
 
     async def inside(self, limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run `coroutine`, the method's, within `limit_s`. Raises LimitPassed: it was cancelled."""
+        self._go_by(limit_s)
         begun = step(coroutine)
-        self._run(limit_s)
         if not isinstance(begun, Rest):
             return begun
-        task = self._inside = current_task()
-        assert task is not None
-        requests = task.cancelling()
+        waiting = self._inside = _Waiting()
+        self._run()
         try:
-            return await begun
-        except CancelledError:
-            if self._cancelled == METHOD and task.uncancel() <= requests:
-                raise passed(limit_s) from None
-            raise
+            return await waiting.wait(begun, self)
         finally:
-            self._inside = None
+            if self._inside is waiting:  # middleware may call what follows again meanwhile
+                self._inside = None
+            self._stop()
 
-    def _run(self, limit_s: float) -> None:
-        """Let the clock go by `limit_s`, unless it does."""
+    def _go_by(self, limit_s: float) -> None:
+        """Let `limit_s` count from here on, also for a clock that runs."""
+        if limit_s == self.limit_s:
+            return
+        self.limit_s = limit_s
         if self._clock is not None:
-            if limit_s == self.limit_s:
-                return
             self._clock.cancel()
             self._clock = None
-        self.limit_s = limit_s
-        if limit_s != inf:
-            self._clock = asyncio.get_running_loop().call_at(self._start + limit_s, self._pass)
+        if self._outside is not None:
+            self._run()
+
+    def _run(self) -> None:
+        """Let the clock run, unless it does."""
+        if self._clock is None and self.limit_s != inf:
+            self._clock = asyncio.get_running_loop().call_at(self._start + self.limit_s, self._pass)
+
+    def _stop(self) -> None:
+        """Let the clock stand when nobody waits any more."""
+        if self._clock is not None and self._inside is None and self._outside is None:
+            self._clock.cancel()
+            self._clock = None
 
     def _pass(self) -> None:
         """Cancel the method or, if that is not under way or has been, the middleware."""
-        if self._inside is not None and self._cancelled == NOTHING:
-            self._cancelled = METHOD
+        if self._inside is not None and not self._has_passed:
             self._inside.cancel()
             self._clock = asyncio.get_running_loop().call_later(GRACE_S, self._pass)
         elif self._outside is not None:
-            self._cancelled = MIDDLEWARE
             self._outside.cancel()
+        self._has_passed = True
+
+
+class _Waiting:
+    """A task that waits, for a limit to cancel. It takes that back at the end, whatever has come of it."""
+
+    __slots__ = ("_is_cancelled", "_requests", "_task")
+
+    def __init__(self) -> None:
+        """Be the current task."""
+        task = current_task()
+        assert task is not None
+        self._task: Task[Any] = task
+        self._requests = task.cancelling()
+        self._is_cancelled = False
+
+    async def wait(self, awaitable: Awaitable[Result], limit: AnswerLimit) -> Result:
+        """Return what `awaitable` does. Raises LimitPassed: it was cancelled, and by nobody else as well."""
+        try:
+            return await awaitable
+        except CancelledError:
+            if self._is_cancelled and self._task.cancelling() <= self._requests + 1:
+                raise passed(limit.limit_s) from None
+            raise
+        finally:
+            if self._is_cancelled:
+                self._task.uncancel()
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        self._task.cancel()
 
 
 def passed(limit_s: float) -> LimitPassed:

@@ -1,13 +1,15 @@
 """Giving up what takes too long."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from math import inf, nan
+from typing import Any
 
 import pytest
 
 from extra.http import Handler, Request, Response
 from extra.services import Service, ServiceLimits, Services, Socket, TimedOut, on, pre
-from extra.services.limits import check_timeout, within
+from extra.services.limits import AnswerLimit, LimitPassed, check_timeout, within
 from extra.testing import FakeClock, TestClient
 
 
@@ -241,3 +243,104 @@ async def test_middleware_that_is_given_up_is_logged_with_its_request(
     await ask("/usual/1?x=1", Around(20))
     told = "GET /usual/1: no answer within timeout_s=10: middleware cancelled"
     assert [record.getMessage() for record in caplog.records] == [told]
+
+
+class Adding:
+    """Middleware that never waits."""
+
+    async def __call__(self, request: Request, following: Handler) -> Response:
+        return await following(request)
+
+
+async def test_answer_that_is_there_at_once_leaves_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Services(Slow, middleware=[Adding()]) as services:
+        loop = asyncio.get_running_loop()
+        clocks: list[float] = []
+        monkeypatch.setattr(loop, "call_at", lambda when, *rest, **more: clocks.append(when))
+        response = services.begin(Request("GET", b"/quick"))  # whose limit is not the application's
+        monkeypatch.undo()
+    assert isinstance(response, Response)
+    assert clocks == []
+
+
+async def test_limit_of_a_method_that_fails_at_once_counts_for_its_middleware() -> None:
+    limit = AnswerLimit(60)
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await limit.inside(5, broken())
+    assert limit.limit_s == 5
+
+
+async def forever() -> Response:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def give_another() -> Response:
+    """Go past being cancelled."""
+    try:
+        return await forever()
+    except asyncio.CancelledError:
+        return Response(204)
+
+
+async def fail_instead() -> Response:
+    try:
+        return await forever()
+    except asyncio.CancelledError:
+        raise ZeroDivisionError from None
+
+
+@pytest.mark.parametrize("is_around", [False, True])
+async def test_cancelling_is_taken_back_whatever_comes_of_it(is_around: bool) -> None:
+    """Or else task groups and time limits that come later in the same task go wrong."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    async def run(call: Callable[[], Coroutine[Any, Any, Response]]) -> Response:
+        limit = AnswerLimit(0.001)
+        return await (limit.around(call()) if is_around else limit.inside(0.001, call()))
+
+    assert (await run(give_another)).status == 204
+    assert task.cancelling() == 0
+    with pytest.raises(ZeroDivisionError):
+        await run(fail_instead)
+    assert task.cancelling() == 0
+    with pytest.raises(LimitPassed):
+        await run(forever)
+    assert task.cancelling() == 0
+
+
+async def test_client_that_leaves_while_a_method_is_called_again_is_not_a_limit_that_passes() -> None:
+    limit = AnswerLimit(0.001)
+    passed = asyncio.Event()
+
+    async def ask_again() -> Response:
+        with pytest.raises(LimitPassed):
+            await limit.inside(0.001, forever())
+        passed.set()
+        return await limit.inside(0.001, forever())
+
+    asking = asyncio.create_task(limit.around(ask_again()))
+    await passed.wait()
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
+async def test_method_that_middleware_has_not_waited_for_keeps_its_limit() -> None:
+    limit = AnswerLimit(0.001)
+    method: list[asyncio.Task[Response]] = []
+
+    async def answer_before() -> Response:
+        method.append(asyncio.create_task(limit.inside(0.001, forever())))
+        await asyncio.sleep(0)
+        return Response(202)
+
+    assert (await limit.around(answer_before())).status == 202
+    with pytest.raises(LimitPassed):
+        await asyncio.wait_for(method[0], 1)
