@@ -95,7 +95,7 @@ def evaluated(annotation: object, function: Callable[..., object]) -> Any:
     holder.__annotations__ = {"annotation": annotation}
     try:
         return get_type_hints(holder, _names_around(function), include_extras=True)["annotation"]
-    except (NameError, AttributeError, TypeError, SyntaxError) as error:
+    except (NameError, AttributeError, LookupError, TypeError, ValueError, SyntaxError) as error:
         text = annotation if isinstance(annotation, str) else repr(annotation)
         hint = ": import it outside of TYPE_CHECKING, at the top" if isinstance(error, NameError) else ""
         raise TypeError(f"annotation {text!r} cannot be evaluated ({error}){hint}") from None

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from fractions import Fraction as Unknown
 
 
+KINDS: dict[str, type] = {}
+
+
 class Color(Enum):
     RED = "red"
 
@@ -86,6 +89,8 @@ def test_function_that_wraps_another_has_the_names_of_that() -> None:
         ("list[Unknown]", "name 'Unknown' is not defined"),
         ("functools.nothing", "has no attribute 'nothing'"),
         ("Color | 'x", "must be an expression"),
+        ("", ""),  # whatever it is called
+        ("KINDS['color']", "'color'"),
     ],
 )
 def test_text_that_cannot_be_evaluated_is_told(text: str, why: str) -> None:
