@@ -116,8 +116,8 @@ class AnswerLimit:
         self.limit_s = limit_s
         self._start = asyncio.get_running_loop().time()
         self._clock: TimerHandle | None = None
-        self._outside: _Waiting | None = None  # for the middleware
-        self._inside: _Waiting | None = None  # for the method
+        self._outside: list[_Waiting] = []  # for the middleware: of applications in each other, several
+        self._inside: list[_Waiting] = []  # for the method, which middleware may call more than once
         self._has_passed = False
 
     @classmethod
@@ -130,13 +130,7 @@ class AnswerLimit:
 
     async def around(self, answer: Awaitable[Response]) -> Response:
         """Wait for `answer`, the middleware's. Raises LimitPassed: it was cancelled outside the method."""
-        waiting = self._outside = _Waiting()
-        self._run()
-        try:
-            return await waiting.wait(answer, self)
-        finally:
-            self._outside = None
-            self._stop()
+        return await self._wait(answer, self._outside)
 
     async def inside(self, limit_s: float, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run `coroutine`, the method's, within `limit_s`. Raises LimitPassed: it was cancelled."""
@@ -144,13 +138,16 @@ class AnswerLimit:
         begun = step(coroutine)
         if not isinstance(begun, Rest):
             return begun
-        waiting = self._inside = _Waiting()
+        return await self._wait(begun, self._inside)
+
+    async def _wait(self, awaitable: Awaitable[Result], side: "list[_Waiting]") -> Result:
+        waiting = _Waiting()
+        side.append(waiting)
         self._run()
         try:
-            return await waiting.wait(begun, self)
+            return await waiting.wait(awaitable, self)
         finally:
-            if self._inside is waiting:  # middleware may call what follows again meanwhile
-                self._inside = None
+            side.remove(waiting)
             self._stop()
 
     def _go_by(self, limit_s: float) -> None:
@@ -161,7 +158,7 @@ class AnswerLimit:
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
-        if self._outside is not None:
+        if self._outside or self._inside:
             self._run()
 
     def _run(self) -> None:
@@ -171,17 +168,17 @@ class AnswerLimit:
 
     def _stop(self) -> None:
         """Let the clock stand when nobody waits any more."""
-        if self._clock is not None and self._inside is None and self._outside is None:
+        if self._clock is not None and not (self._inside or self._outside):
             self._clock.cancel()
             self._clock = None
 
     def _pass(self) -> None:
         """Cancel the method or, if that is not under way or has been, the middleware."""
-        if self._inside is not None and not self._has_passed:
-            self._inside.cancel()
+        if self._inside and not self._has_passed:
+            self._inside[-1].cancel()
             self._clock = asyncio.get_running_loop().call_later(GRACE_S, self._pass)
-        elif self._outside is not None:
-            self._outside.cancel()
+        elif self._outside:
+            self._outside[-1].cancel()
         self._has_passed = True
 
 

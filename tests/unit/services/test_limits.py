@@ -344,3 +344,24 @@ async def test_method_that_middleware_has_not_waited_for_keeps_its_limit() -> No
     assert (await limit.around(answer_before())).status == 202
     with pytest.raises(LimitPassed):
         await asyncio.wait_for(method[0], 1)
+
+
+async def test_limit_counts_behind_an_application_within_the_method() -> None:
+    """Which gets the same request, and has middleware of its own."""
+    around = Around(0, 9)
+    clock = FakeClock()
+    with clock.driving():
+        async with Services(Slow, middleware=[Around(1)]) as inner:
+
+            class Outer(Service):
+                @on(GET="{any}")
+                async def pass_on(self, request: Request) -> Response:
+                    return await inner.handle(request)
+
+            limits = ServiceLimits(timeout_s=5)
+            async with TestClient(Services(Outer, middleware=[around], limits=limits)) as client:
+                asking = asyncio.create_task(client.get("/slow/1"))
+                await clock.elapse(6)
+                assert asking.done()
+                assert (await asking).status == 503
+    assert around.seen == [204, "cancelled"]
