@@ -73,7 +73,7 @@ HOST: Final = re.compile(rb"(?:[\w\-.~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9
 """RFC 3986 3.2.2, apart from addresses of a future version of IP."""
 
 KNOWN_LIMIT_BYTES: Final = 2048
-"""The largest block of header fields that a connection keeps, to know it again."""
+"""The largest head that a connection keeps, to know it again."""
 
 REQUEST_LINE: Final = re.compile(
     rb"(DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) (/[!\"$-~]*) HTTP/1\.1", re.ASCII
@@ -466,7 +466,7 @@ class HTTP1Parser:
             return
         line_end = piece.find(b"\r\n")
         end = piece.find(b"\r\n\r\n", line_end) + 4
-        if line_end <= 0 or not 4 <= end - line_end <= KNOWN_LIMIT_BYTES:  # 0: empty, and skipped by llhttp
+        if line_end <= 0 or not line_end + 4 <= end <= KNOWN_LIMIT_BYTES:  # 0: empty, and skipped by llhttp
             return
         self._known_line = piece[:line_end]
         self._known_block = piece[line_end:end]

@@ -277,6 +277,16 @@ def test_limits_hold_where_fields_are_known() -> None:
         assert outcome(GET, long, head_limit_bytes=limit) == (before + alone, flaw)
 
 
+@pytest.mark.parametrize("target", [b"/" + 3000 * b"a", b"/"])
+@pytest.mark.parametrize("field", [b"x: " + 3000 * b"a", b"x: a"])
+def test_no_large_head_is_kept(target: bytes, field: bytes) -> None:
+    parser = HTTP1Parser()
+    parser.receive_data(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n" + field + b"\r\n\r\n")
+    assert isinstance(parser.next_event(), RequestHead)
+    is_small = len(target) + len(field) < 100
+    assert (parser._known is not None) is bool(parser._known_bytes) is is_small
+
+
 def test_empty_lines_between_requests_do_not_add_up_where_fields_are_known() -> None:
     parser = HTTP1Parser(head_limit_bytes=64)
     for _ in range(3000):
