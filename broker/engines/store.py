@@ -150,7 +150,7 @@ class Store:
         """Carry everything over into the one file, and let go of it. Idempotent."""
         if self._connection is not None and self._is_marked:
             try:
-                self._connection.execute("UPDATE store SET is_open = 0")
+                self._connection.execute("UPDATE store SET head = max(head, ?), is_open = 0", (self.head,))
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 logger.warning("%s was not closed in order: %s", self.path, reason_of(error))
