@@ -135,6 +135,7 @@ class EventFeed(Feed):
         self.late_start: Gap | None = None  # an EventSource cannot see what `complete` tells others
         self.ends: list[End] = []  # of topics that had ended before, to be told when the replay is over
         self.may_have_ended = False
+        self.was_taken_over = False
 
     async def subscribe(
         self,
@@ -175,10 +176,13 @@ class EventFeed(Feed):
             self._tell_ends()
         else:
             self.hub.spawn(self._catch_up())
-        if self.hub.is_draining:
+        if self.was_taken_over:
+            self.taken_over()
+        elif self.hub.is_draining:
             self.end("shutdown", self.hub.reconnect_after())
 
     def taken_over(self) -> None:
+        self.was_taken_over = True  # to be told when the stream is opened, if that is still to come
         self.end("session_taken_over", RETRY_AFTER_END_MS / 1000)
 
     def topic_ended(self) -> None:

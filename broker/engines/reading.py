@@ -25,7 +25,7 @@ from broker.engines.records import (
     state_damage,
     topic_checksum,
 )
-from broker.engines.schema import APPLICATION_ID, HEAD, HEAD_LAG, VERSION
+from broker.engines.schema import APPLICATION_ID, HEAD_LAG, VERSION, head_of
 
 __all__ = ["Found", "StoreReader", "TopicSummary"]
 
@@ -221,7 +221,7 @@ class StoreReader:
             raise StoreRefused(f"{self.path} is damaged: the row that describes it is missing")
         self.epoch, self.head, self.forgotten_until = row
         try:
-            self.head = connection.execute(f"SELECT {HEAD} FROM store").fetchone()[0]
+            self.head = connection.execute(f"SELECT {head_of(self.version)} FROM store").fetchone()[0]
         except sqlite3.Error:  # it depends on messages, which cannot be read: so far it has come at most
             self.head += HEAD_LAG
         with suppress(sqlite3.Error):  # where that fails, each message says that it is of no topic

@@ -25,7 +25,6 @@ __all__ = [
     "DELETE_RETAINED_OF",
     "DELETE_STATE",
     "DELETE_TOPICS",
-    "HEAD",
     "HEAD_LAG",
     "PUT_KEYS",
     "PUT_MESSAGES",
@@ -38,6 +37,7 @@ __all__ = [
     "VERSION",
     "ManyRows",
     "Statement",
+    "head_of",
 ]
 
 APPLICATION_ID: Final = 0x45585452
@@ -115,6 +115,14 @@ loop that is busy, the writer then gets on by one row per switch. 4,400 rows of 
 
 Statement: TypeAlias = tuple[str, Sequence[Value]]
 """A statement with the values of its parameters."""
+
+
+def head_of(version: int) -> str:
+    """Return what the head is in a file of this version: until 2 it was written with every batch.
+
+    A message above that one is damage.
+    """
+    return HEAD if version > 2 else "head"
 
 
 class ManyRows:

@@ -41,7 +41,6 @@ from broker.engines.schema import (
     DELETE_RETAINED_OF,
     DELETE_STATE,
     DELETE_TOPICS,
-    HEAD,
     HEAD_LAG,
     PUT_KEYS,
     PUT_MESSAGES,
@@ -53,6 +52,7 @@ from broker.engines.schema import (
     UPGRADES,
     VERSION,
     Statement,
+    head_of,
 )
 
 __all__ = ["DURABILITIES", "Store"]
@@ -150,7 +150,7 @@ class Store:
         """Carry everything over into the one file, and let go of it. Idempotent."""
         if self._connection is not None and self._is_marked:
             try:
-                self._connection.execute("UPDATE store SET is_open = 0")
+                self._connection.execute("UPDATE store SET head = max(head, ?), is_open = 0", (self.head,))
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 logger.warning("%s was not closed in order: %s", self.path, reason_of(error))
@@ -215,7 +215,7 @@ class Store:
         self._look(force=True)
         connection = self._connected()
         self._set_up(connection)
-        found = connection.execute(f"SELECT epoch, {HEAD} FROM store").fetchone()
+        found = connection.execute(f"SELECT epoch, {head_of(self._version)} FROM store").fetchone()
         if found is None or found[0] != self.epoch or (self._is_marked and found[1] < self.head):
             raise StoreRefused(f"{self.path} is no longer the file that was opened: put it back, or restart")
         with Transaction(connection):
@@ -357,7 +357,8 @@ class Store:
     def _read_state(self, connection: Connection) -> None:
         """Find out where the log stands."""
         row = connection.execute(
-            f"SELECT epoch, {HEAD}, forgotten_until, reserved_until, is_open, durability, boot FROM store"
+            f"SELECT epoch, {head_of(self._version)}, forgotten_until, reserved_until, is_open, durability,"
+            " boot FROM store"
         ).fetchone()
         if row is None:
             raise self.damaged("the row that describes it is missing")

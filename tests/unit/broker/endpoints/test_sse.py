@@ -64,6 +64,21 @@ async def test_the_first_bytes_say_where_it_starts_and_when_to_come_back() -> No
         assert stream.take() == b"retry: 1234\nid: e1-1\n\n"
 
 
+@pytest.mark.parametrize("name", ["session=s", "group=g&member=m"])
+async def test_one_that_was_taken_over_before_it_was_opened_ends_as_it_is(name: str) -> None:
+    async with running_hub() as hub:
+        response = await ask(hub, f"/sse?topic=a&{name}")
+        later, _ = await opened(hub, f"/sse?topic=a&{name}")
+        assert isinstance(response, StreamingResponse)
+        stream = FakeStream()
+        response.taker.opened(stream)
+        assert b'"reason":"session_taken_over"' in await written(stream)
+        assert stream.is_closed
+        assert later.stream is not None
+        response.taker.closed()
+        later.closed()
+
+
 async def test_messages_come_as_events_without_a_name() -> None:
     async with running_hub() as hub:
         _, stream = await opened(hub)

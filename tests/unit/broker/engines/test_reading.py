@@ -156,6 +156,20 @@ def test_damage_to_topics_and_retained_messages_is_told(path: Path) -> None:
         assert "offset 1" in next(reader.retained()).damage
 
 
+def test_in_a_file_of_an_older_version_the_head_is_what_its_row_says(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA user_version = 2")
+        connection.execute("UPDATE store SET head = 6")
+    with StoreReader(str(path)) as reader:
+        assert reader.head == 6
+        assert "above the head" in [each.damage for each in reader.messages()][-1]
+    os.remove(f"{path}-lock")
+    store = Store(str(path))
+    store.open(EPOCH)
+    assert store.head == 6
+    store.close()
+
+
 def test_behind_what_cannot_be_read_it_goes_on(tmp_path: Path) -> None:
     """A page of the table is overwritten: those on the others are found."""
     path = tmp_path / "store.db"
@@ -196,7 +210,7 @@ def test_the_head_is_known_nearly_where_the_last_messages_cannot_be_read(tmp_pat
         file.seek((last - 1) * 4096)
         file.write(os.urandom(4096))
     with StoreReader(str(path)) as reader:
-        assert reader.head == HEAD_LAG
+        assert reader.head == 100 + HEAD_LAG
         found = list(reader.messages())
     sound = [each.row[0] for each in found if not each.damage]
     assert sound == list(range(1, len(sound) + 1))

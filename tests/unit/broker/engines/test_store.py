@@ -376,6 +376,17 @@ def test_the_row_of_the_store_stays_near_the_head(open_store: Open, path: Path) 
     assert rows(path, "SELECT head FROM store") == [(store.head,)]
 
 
+def test_a_file_that_was_closed_says_where_it_is_without_its_messages(open_store: Open, path: Path) -> None:
+    """Somebody may have deleted them, and taken the file to another machine."""
+    store = open_store()
+    write(store, "a", "a")
+    store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM messages")
+    os.remove(f"{path}-lock")
+    assert open_store().head == 2
+
+
 # Recovering
 
 
