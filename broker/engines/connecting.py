@@ -12,7 +12,7 @@ from typing import Final
 from broker.engines.failures import StoreRefused
 from broker.engines.schema import APPLICATION_ID, Statement
 
-__all__ = ["Connect", "Transaction", "boot_of_machine", "connect_to", "prepare", "run"]
+__all__ = ["Connect", "Transaction", "boot_of_machine", "connect_to", "execute", "prepare", "run"]
 
 BUSY_TIMEOUT_S: Final = 5.0
 """So long a batch waits for another program that has locked the file, before it fails."""
@@ -49,11 +49,16 @@ def run(connection: Connection, statements: Sequence[Statement]) -> None:
     go of the interpreter's lock and takes it back, and a batch is often one message.
     """
     if len(statements) == 1:
-        connection.execute(*statements[0])
+        execute(connection, statements)
         return
     with Transaction(connection):
-        for statement, values in statements:
-            connection.execute(statement, values)
+        execute(connection, statements)
+
+
+def execute(connection: Connection, statements: Sequence[Statement]) -> None:
+    """Execute statements one after the other, in the transaction that there is."""
+    for statement, values in statements:
+        connection.execute(statement, values)
 
 
 def connect_to(uri: str) -> Connection:

@@ -29,7 +29,15 @@ from typing import Final
 from urllib.parse import quote
 
 from broker.engines.batch import Batch, Placed, runs_of
-from broker.engines.connecting import Connect, Transaction, boot_of_machine, connect_to, prepare, run
+from broker.engines.connecting import (
+    Connect,
+    Transaction,
+    boot_of_machine,
+    connect_to,
+    execute,
+    prepare,
+    run,
+)
 from broker.engines.failures import StoreRefused, is_damage, reason_of
 from broker.engines.lockfile import Locked, LockFile
 from broker.engines.records import Value, state_checksum, topic_checksum, values_of
@@ -187,8 +195,7 @@ class Store:
         with Transaction(connection):
             for batch in batches:
                 floors: dict[str, int] = {}
-                for statement, values in self._statements(batch, batch.head, floors):
-                    connection.execute(statement, values)
+                execute(connection, self._statements(batch, batch.head, floors))
                 self._take(batch, batch.head, floors)
 
     def compact(self) -> None:
@@ -226,8 +233,7 @@ class Store:
             rows: list[Value] = []
             for placed in retained:
                 rows += values_of(placed.message, placed.offset, placed.message.topic, placed.time)
-            for statement, values in PUT_RETAINED.of(rows):
-                connection.execute(statement, values)
+            execute(connection, PUT_RETAINED.of(rows))
             connection.execute("INSERT INTO scratch (filler) VALUES (zeroblob(?))", (FILLER_BYTES,))
         self._marked()
         connection.execute("DELETE FROM scratch")
@@ -501,8 +507,7 @@ class Store:
         ):
             lost_until = max(losses.get(name, self.head), self._floors.get(name, 0))
             rows += (number, name, lost_until, topic_checksum(number, name, lost_until))
-        for statement, values in PUT_TOPICS.of(rows):
-            connection.execute(statement, values)
+        execute(connection, PUT_TOPICS.of(rows))
 
     def _number(self, topic: str) -> int:
         self._last_number += 1
